@@ -15,6 +15,7 @@
 #pragma once
 
 #include "runtime/Status.h"
+#include "runtime/abi/ElementType.h"
 
 #include <cstdint>
 #include <map>
@@ -24,8 +25,7 @@
 
 namespace kvcache::rt {
 
-/// The element type a method sees as `act`: what dense columns store.
-enum class ElementType { F32, F16, BF16, I8, U8, I16, I32, I64 };
+using abi::ElementType;
 
 /// What an executable is compiled for. Another model's geometry is refused.
 struct Geometry {
