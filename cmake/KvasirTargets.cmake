@@ -32,3 +32,10 @@ function(kvasir_uses_mlir name)
   target_compile_options(${name} PRIVATE ${KVASIR_WARNINGS} -fno-rtti -fno-exceptions)
   target_link_libraries(${name} PUBLIC MLIR LLVM)
 endfunction()
+
+# Adds a folder of the tree when it has a CMakeLists.txt.
+function(kvasir_add_subdirectory_if_present folder)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt)
+    add_subdirectory(${folder})
+  endif()
+endfunction()
