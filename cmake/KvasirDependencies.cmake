@@ -23,7 +23,8 @@ find_program(KVASIR_PYTHON python3 REQUIRED)
 
 find_program(KVASIR_CCACHE ccache)
 if(KVASIR_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${KVASIR_CCACHE})
+  # ccache stores compilations with precompiled headers only with these two relaxations.
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros ${KVASIR_CCACHE})
   set(CMAKE_C_COMPILER_LAUNCHER ${KVASIR_CCACHE})
 endif()
 
