@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Seeded input files for every method: small, realistic, and with gaps at every cut.
+
+Keys form clusters, have two outlier channels and pass through RoPE; queries point at clusters. A case
+whose oracle cuts between scores closer than GAP (relative) is drawn again with the next seed, so the
+index sets of two correct implementations are equal. Cases named `ties*` repeat rows instead.
+"""
+import importlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from oracle_support import CALIB, recorded_gaps, resolve_budget, rope
+from safetensors_io import METADATA
+
+GAP = 2e-5          # twice the score tolerance of f32
+EIGEN_GAP = 0.1     # of the eigenvalues on both sides of a PCA cut
+THETA = 10000.0
+METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
+           "pca", "tome-merge", "snapkv+kivi"]
+UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
+WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
+
+
+@dataclass
+class Case:
+    """One call of `apply`. budget is the text of --budget (or of --ratio), None when not given."""
+    name: str
+    tokens: int = 200
+    group: int = 1
+    dim: int = 32
+    layers: int = 2
+    heads: int = 2
+    steps: int = 40
+    dtype: str = "F32"
+    budget: str = None
+    is_ratio: bool = False
+    params: dict = field(default_factory=dict)
+    metadata: dict = field(default_factory=dict)
+    queries: int = 3
+    query_rows: int = None           # rows of layers.i.q; None = all T, 0 = no tensor
+    repeat: int = 0                  # > 0: prompt rows repeat with this period (ties)
+    start: int = 0                   # > 0: positions start here and have holes
+    stepped: bool = False            # spectrum that falls in steps after every D / 4 channels
+    pre_rope: bool = False           # give layers.i.k_pre
+    calib_tokens: int = 0            # > 0: a calibration file of so many rows
+    seed: int = 0
+    inputs: dict = None              # filled by generate()
+    rejected: str = None             # a word of the message when the call must exit with code 2
+
+
+def oracle_of(method):
+    """The oracle module of a method name."""
+    return importlib.import_module("oracle_" + method.replace("-", "_").replace("+", "_"))
+
+
+def expected(method, case):
+    """The oracle's result for a generated case."""
+    budget = None if case.budget is None else resolve_budget(case.budget, case.tokens, case.is_ratio)
+    return oracle_of(method).run(case.inputs, case.params, budget)
+
+
+def generate(method, case, attempts=60):
+    """Fills case.inputs with the first seed whose cuts all have gaps; returns (case, expected)."""
+    if case.rejected is not None:
+        return replace(case, inputs=make_inputs(case)), None
+    for attempt in range(attempts):
+        drawn = replace(case, seed=case.seed + 1000 * attempt)
+        drawn.inputs = make_inputs(drawn)
+        with recorded_gaps() as gaps:
+            result = expected(method, drawn)
+        if min(gaps, default=1.0) >= (EIGEN_GAP if method == "pca" else GAP):
+            return drawn, result
+    raise RuntimeError(f"{method}/{case.name}: no seed of {attempts} has gaps of {GAP} at every cut")
+
+
+# ---------------------------------------------------------------------------------------- inputs
+
+def make_inputs(case):
+    """The tensors and metadata of one input file, all from case.seed."""
+    rng = np.random.default_rng([case.seed, case.tokens, case.dim, case.group])
+    act = {"F32": np.float32, "F16": np.float16}[case.dtype]
+    inv_freq = (THETA ** (-2.0 * np.arange(case.dim // 2) / case.dim)).astype(np.float32)
+    positions = np.arange(case.tokens)
+    if case.start:
+        positions = case.start + np.cumsum(rng.integers(1, 4, case.tokens)) - 1
+    inputs = {METADATA: dict(case.metadata), "rope_inv_freq": inv_freq}
+    if case.start:
+        inputs["positions"] = positions.astype(np.int64)
+    places = np.append(positions, positions[-1] + 1 + np.arange(case.steps))
+    calib = {METADATA: {}, "rope_inv_freq": inv_freq}
+    for index in range(case.layers):
+        draw = _Sampler(rng, case)
+        tensors = draw.layer(places, inv_freq)
+        inputs.update({f"layers.{index}.{name}": values.astype(act) for name, values in tensors.items()})
+        if case.calib_tokens:
+            k, v = draw.calibration(case.calib_tokens, inv_freq)
+            calib[f"layers.{index}.k"], calib[f"layers.{index}.v"] = k.astype(act), v.astype(act)
+    if case.calib_tokens:
+        inputs[CALIB] = calib
+    return inputs
+
+
+class _Sampler:
+    """Draws one layer: cluster centres, outlier channels and per-row strengths are shared by its rows."""
+
+    def __init__(self, rng, case):
+        self.rng, self.case = rng, case
+        heads, dim = case.heads, case.dim
+        self.centres = rng.standard_normal((heads, 8, dim))
+        self.offset = np.zeros((heads, 1, dim))
+        self.offset[:, 0, 1], self.offset[:, 0, dim // 2 + 3] = 4.0, -3.0
+        self.value_basis = rng.standard_normal((heads, dim, dim))
+        self.spectrum = 0.35 ** (np.arange(dim) // (dim // 4))
+
+    def rows(self, count):
+        """Keys before RoPE and values [Hkv, count, D] of rows in runs of clusters."""
+        rng, heads, dim = self.rng, self.case.heads, self.case.dim
+        cluster = np.repeat(rng.integers(0, 8, count // 3 + 1), 3)[:count]
+        strength = np.exp(0.3 * rng.standard_normal((heads, count, 1)))
+        noise = rng.standard_normal((heads, count, dim))
+        keys = strength * (0.8 * self.centres[:, cluster] + 0.6 * noise + self.offset)
+        values = 0.5 * self.centres[:, cluster, ::-1] + rng.standard_normal((heads, count, dim))
+        return keys, values
+
+    def layer(self, places, inv_freq):
+        """Every tensor of the layer; `places` are the positions of prompt rows and steps."""
+        case, tokens = self.case, self.case.tokens
+        keys, values = self.rows(len(places))
+        queries = self._queries(len(places) + case.queries)
+        beyond = np.append(places, places[-1] + 1 + np.arange(case.queries))
+        queries = rope(queries, beyond, inv_freq)
+        rotated = rope(keys, places, inv_freq)
+        if case.stepped:
+            rotated, values = self._stepped(rotated), self._stepped(values)
+        if case.repeat:
+            source = np.arange(tokens) % case.repeat
+            rotated[:, :tokens], values[:, :tokens] = rotated[:, source], values[:, source]
+        out = {"k": rotated[:, :tokens], "v": values[:, :tokens]}
+        query_rows = tokens if case.query_rows is None else case.query_rows
+        if query_rows:
+            out["q"] = queries[:, tokens - query_rows:tokens]
+        if case.steps:
+            steps = slice(tokens, tokens + case.steps)
+            out.update({"step.k": rotated[:, steps], "step.v": values[:, steps], "step.q": queries[:, steps]})
+        if case.queries:
+            out["queries"] = queries[:, len(places):]
+        if case.pre_rope:
+            out["k_pre"] = keys[:, :tokens]
+        return out
+
+    def calibration(self, count, inv_freq):
+        """Keys after RoPE and values [Hkv, count, D] of another text of the same model."""
+        keys, values = self.rows(count)
+        keys = rope(keys, np.arange(count), inv_freq)
+        return (self._stepped(keys), self._stepped(values)) if self.case.stepped else (keys, values)
+
+    def _queries(self, count):
+        """[Hq, count, D] aimed at clusters of their KV head; logits spread by about 2."""
+        case, rng = self.case, self.rng
+        wanted = rng.integers(0, 8, (case.heads * case.group, count))
+        owner = np.arange(case.heads * case.group) // case.group
+        aimed = self.centres[owner[:, None], wanted]
+        return 0.6 * aimed + 0.9 * rng.standard_normal(aimed.shape)
+
+    def _stepped(self, rows):
+        """Scales rows by the spectrum in a random basis per head, so that a PCA cut is well defined."""
+        basis = np.linalg.qr(self.value_basis)[0]
+        return (rows @ basis * self.spectrum) @ np.swapaxes(basis, -1, -2)
+
+
+# ----------------------------------------------------------------------------------------- grids
+
+def cases_for(method):
+    """Every case of a method, the most telling first."""
+    cases = _without_budget(method) if method in UNBUDGETED else _with_budget(method)
+    return [replace(case, seed=17 * number) for number, case in enumerate(cases)]
+
+
+def _with_budget(method):
+    rows = None if method == "h2o" else _window_of(method)
+    cases = [
+        Case("g4-f32", group=4, dim=64, budget="96"),
+        Case("g1-f32", budget="101", query_rows=rows),
+        Case("g4-f16", group=4, dtype="F16", budget="96", query_rows=rows),
+        Case("g1-f16", dim=64, dtype="F16", budget="120", tokens=300),
+        Case("below", tokens=80, group=4, budget="100"),
+        Case("at", tokens=96, budget="96"),
+        Case("one-over", tokens=97, budget="96", steps=0),
+        Case("small-budget", group=4, budget="8"),
+        Case("budget-one", budget="1", steps=6),
+        Case("short-prompt", tokens=20, group=4, budget="12"),
+        Case("one-token", tokens=1, group=4, budget="4"),
+        Case("one-token-f16", tokens=1, dtype="F16", budget="1", steps=3),
+        Case("ties", group=4, budget="90", repeat=12, steps=0),
+        Case("ties-g1", budget="90", repeat=8, steps=0, dim=64),
+        Case("fraction", tokens=250, budget="0.5"),
+        Case("ratio", tokens=230, budget="0.6", is_ratio=True, steps=0),
+        Case("holes", group=4, start=11, budget="96"),
+        Case("no-steps-no-queries", budget="90", steps=0, queries=0),
+        Case("zero-kept", tokens=10, budget="0.05", rejected="budget"),
+    ]
+    if method in WINDOWED | {"h2o", "tova"}:
+        cases.append(Case("no-query-rows", budget="90", query_rows=0, rejected="q"))
+    if method == "h2o":
+        cases.append(Case("too-few-query-rows", budget="90", query_rows=199, rejected="q"))
+    if method in WINDOWED:
+        cases.append(Case("too-few-query-rows", budget="90", query_rows=_window_of(method) - 1, rejected="q"))
+    return cases + _by_parameter(method)
+
+
+def _window_of(method):
+    """Rows of q that the defaults need; 0 for a method that reads no query at the prompt."""
+    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1}.get(method, 0)
+
+
+def _by_parameter(method):
+    big = dict(group=4, budget="96")
+    snapkv = [
+        Case("window-16", params={"window": 16}, query_rows=16, **big),
+        Case("kernel-1", params={"kernel": 1, "window": 16}, **big),
+        Case("kernel-7-max", params={"kernel": 7, "pooling": "max", "window": 32}, **big),
+        Case("window-by-metadata", metadata={"param.window": "24"}, **big),
+        Case("set-beats-metadata", params={"window": 20}, metadata={"param.window": "24"}, **big),
+        Case("budget-is-window", params={"window": 32}, group=4, budget="32"),
+    ]
+    return {
+        "streaming-llm": [
+            Case("sinks-0", params={"sinks": 0}, **big),
+            Case("sinks-beyond-budget", params={"sinks": 9}, group=4, budget="5"),
+            Case("reindexed", params={"positions": "cache"}, tokens=90, group=4, budget="40"),
+            Case("reindexed-pre-rope", params={"positions": "cache"}, tokens=90, budget="33", pre_rope=True),
+            Case("reindexed-below", params={"positions": "cache"}, tokens=20, group=4, budget="40", start=5),
+            Case("reindexed-f16", params={"positions": "cache"}, tokens=90, group=4, budget="40", dtype="F16",
+                 pre_rope=True),
+        ],
+        "knorm": [
+            Case("skip-layer-0", params={"skip_layers": [0]}, **big),
+            Case("prune-after-above", params={"prune_after": 201}, **big),
+            Case("prune-after-at", params={"prune_after": 200}, **big),
+        ],
+        "snapkv": snapkv,
+        "pyramidkv": snapkv + [
+            Case("three-layers", layers=3, tokens=260, group=4, budget="100"),
+            Case("four-layers-capped", layers=4, tokens=120, group=1, budget="100", params={"window": 48}),
+            Case("five-layers", layers=5, tokens=300, budget="110", steps=0, params={"window": 16}),
+            Case("beta-1", layers=3, tokens=260, budget="100", params={"beta": 1}),
+            Case("beta-3", layers=4, tokens=260, budget="100", params={"beta": 3, "window": 16}),
+            Case("one-layer", layers=1, tokens=260, budget="100"),
+            Case("flat-below-twice", layers=3, tokens=130, budget="110", params={"window": 32}),
+            Case("at-twice", layers=3, tokens=156, budget="110", params={"window": 32}),
+        ],
+        "tova": [Case("newest-competes", params={"protect_newest": False}, **big)],
+        "ada-snapkv": [
+            Case("floor-0", params={"floor": 0.0}, **big),
+            Case("floor-half", params={"floor": 0.5}, **big),
+            Case("floor-1", params={"floor": 1.0}, **big),
+            Case("normalized", params={"normalize": True}, **big),
+            Case("four-heads", heads=4, group=2, budget="70"),
+            Case("kernel-1-avg", params={"kernel": 1, "pooling": "avg"}, **big),
+            Case("kernel-5-avg", params={"kernel": 5, "pooling": "avg", "window": 16}, **big),
+        ],
+        "tome-merge": [
+            Case("threshold", params={"similarity_threshold": 0.6}, tokens=120, group=4, budget="70"),
+            Case("fraction-half", params={"merge_fraction": 0.5}, tokens=120, budget="70"),
+            Case("fraction-and-threshold", params={"merge_fraction": 0.25, "similarity_threshold": 0.5}, tokens=120,
+                 budget="70", dtype="F16"),
+        ],
+        "snapkv+kivi": [
+            Case("four-bits", params={"k_bits": 4, "v_bits": 4}, **big),
+            Case("window-16", params={"window": 16, "residual_length": 64}, group=4, budget="100"),
+        ],
+    }.get(method, [])
+
+
+def _without_budget(method):
+    cases = [
+        Case("g4-f32", group=4, dim=64, tokens=210, query_rows=0),
+        Case("g1-f32", tokens=203),
+        Case("g4-f16", group=4, dtype="F16", tokens=197, query_rows=0),
+        Case("g1-f16", dim=64, dtype="F16", tokens=300),
+        Case("whole-blocks", tokens=192, group=4, steps=0),
+        Case("short-of-a-block", tokens=31, group=4),
+        Case("one-block", tokens=32),
+        Case("one-token", tokens=1, group=4),
+        Case("ties", tokens=150, repeat=6, group=4),
+        Case("holes", tokens=150, start=7),
+        Case("no-steps-no-queries", tokens=100, steps=0, queries=0),
+        Case("budget-refused", tokens=100, budget="50", rejected="budget"),
+    ]
+    more = {
+        "kivi": [
+            Case("four-bits", params={"k_bits": 4, "v_bits": 4}, group=4, tokens=150),
+            Case("mixed-bits", params={"k_bits": 4, "v_bits": 2}, tokens=150, dtype="F16"),
+            Case("group-16-tail-64", params={"group_size": 16, "residual_length": 64}, group=4, tokens=150),
+            Case("group-24", params={"group_size": 24, "residual_length": 48}, tokens=150),
+            Case("tail-at-length", params={"residual_length": 64}, tokens=64),
+            Case("tail-not-a-multiple", params={"residual_length": 40}, tokens=64, rejected="residual_length"),
+        ],
+        "quarot": [
+            Case("two-bits", params={"bits": 2}, group=4, tokens=150),
+            Case("eight-bits", params={"bits": 8}, tokens=150),
+            Case("group-16", params={"group": 16}, group=4, tokens=150, dim=64),
+            Case("clip", params={"clip": 0.9}, group=4, tokens=150),
+        ],
+        "pca": [
+            Case("rank-8-24", params={"rank_k": 8, "rank_v": 24}, group=4, tokens=150),
+            Case("full-rank", params={"rank_k": 32, "rank_v": 32}, group=4, tokens=150),
+            Case("calibrated", tokens=120, group=4, calib_tokens=200),
+            Case("one-token-calibrated", tokens=1, group=4, calib_tokens=150),
+            Case("calibrated-f16", tokens=90, dtype="F16", calib_tokens=200),
+        ],
+    }.get(method, [])
+    cases += more
+    if method == "pca":
+        cases = [replace(case, stepped=True, **_determined(case)) for case in cases]
+    return cases
+
+
+def _determined(case):
+    """PCA of fewer rows than channels leaves later rows undefined: such prompts get no steps."""
+    rows = case.calib_tokens or (case.repeat or case.tokens)
+    return {} if rows > case.dim else {"steps": 0}
