@@ -71,8 +71,8 @@ export LC_ALL=C
 $as_root apt-get update -qq
 for package in $missing; do
   if [ -z "$(apt-cache policy "$package" | sed -n 's/^  Candidate: *//p' | grep -v '(none)')" ]; then
-    echo "setup: no package $package: expected Debian 12 with the source 'bookworm-security main'" >&2
-    echo "  (http://deb.debian.org/debian-security) in /etc/apt/sources.list" >&2
+    echo "setup: no package $package: expected Debian 12 with its security updates" >&2
+    echo "  (suite bookworm-security, component main) in /etc/apt/sources.list" >&2
     exit 2
   fi
 done

@@ -42,5 +42,6 @@ def main(argv, violations, self_test):
         self_test()
         return
     found = list(violations(argv[1]))
-    print("\n".join(found))
+    for line in found:
+        print(line)
     raise SystemExit(1 if found else 0)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The compiler and the runtime know no method: no source outside method files, tests and docs names one. The names
+are those of the files in frontends/methods."""
+import os
+import re
+import sys
+import tempfile
+
+import tree
+
+SUFFIXES = (".cpp", ".h", ".c", ".td", ".py", ".sh", ".proto", ".cmake", "CMakeLists.txt", ".json", ".html", ".js")
+FREE = ("frontends/methods/", "test/", "docs/", "models/", "README", "CONTRIBUTING", "NOTICE")
+# Words with a meaning of their own: dense is a storage and the baseline of every report.
+ORDINARY = {"dense"}
+
+
+def pattern(name):
+    """Matches snapkv, SnapKV, snap_kv; streaming-llm, StreamingLLM, streaming_llm."""
+    parts = [re.escape(part) for part in re.split(r"[-_]", name)]
+    return re.compile(r"(?<![a-z0-9])" + "[-_ ]?".join(parts) + r"(?![a-z0-9])", re.IGNORECASE)
+
+
+def violations(root):
+    methods = [os.path.basename(p)[:-5] for p in tree.files(root, (".mlir",), "frontends/methods/")]
+    patterns = {name: pattern(name) for name in methods if "+" not in name and name not in ORDINARY}
+    for path in tree.files(root, SUFFIXES):
+        if path.startswith(FREE):
+            continue
+        for number, line in enumerate(tree.lines(root, path), 1):
+            for name, regex in patterns.items():
+                if regex.search(line):
+                    yield f"{path}:{number}: names the method '{name}'"
+
+
+def self_test():
+    with tempfile.TemporaryDirectory() as root:
+        tree.write(root, "frontends/methods/streaming-llm.mlir", "")
+        tree.write(root, "frontends/methods/dense.mlir", "")
+        tree.write(root, "docs/a.md", "streaming-llm\n")
+        tree.write(root, "test/a.py", "streaming_llm\n")
+        tree.write(root, "passes/good.cpp", "dense nonstreaming llm\n")
+        assert not list(violations(root)), list(violations(root))
+        tree.write(root, "passes/bad.cpp", "\nif (name == StreamingLLM)\n")
+        tree.write(root, "tools/bad.cpp", '"streaming-llm"\n')
+        assert [v.split(": ")[0] for v in violations(root)] == ["passes/bad.cpp:2", "tools/bad.cpp:1"]
+
+
+if __name__ == "__main__":
+    tree.main(sys.argv, violations, self_test)
