@@ -4,7 +4,7 @@ set(KVASIR_WARNINGS -Wall -Wextra -Wno-unused-parameter)
 # -fpch-preprocess: without it ccache cannot store what was compiled with precompiled headers.
 set(KVASIR_MLIR_OPTIONS -fno-rtti -fno-exceptions -fpch-preprocess)
 if(KVASIR_SANITIZE)
-  add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize=vptr -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
