@@ -5,20 +5,21 @@ Each lint has `violations(root)`, which yields one line of text per violation, a
 that violates the rule and asserts that it is seen.
 """
 import os
+import shutil
 import subprocess
 
 
 def files(root, suffixes, under=""):
     """Paths, relative to root, of the project's files whose names end in one of the suffixes. In a git checkout:
-    tracked and untracked files that git does not ignore; elsewhere every file except build folders."""
-    if os.path.exists(os.path.join(root, ".git")):
+    tracked and untracked files that git does not ignore; elsewhere every file except those of build folders."""
+    if os.path.exists(os.path.join(root, ".git")) and shutil.which("git"):
         command = ["git", "-c", "safe.directory=*", "-C", root, "ls-files", "-co", "--exclude-standard"]
         listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
         paths = [p for p in listing if os.path.isfile(os.path.join(root, p))]
     else:
         paths = []
         for folder, subfolders, names in os.walk(root):
-            subfolders[:] = [d for d in subfolders if not d.startswith("build") and d != "__pycache__"]
+            subfolders[:] = [d for d in subfolders if not d.startswith(("build", ".git")) and d != "__pycache__"]
             paths += [os.path.relpath(os.path.join(folder, name), root) for name in names]
     return sorted(set(p for p in paths if p.endswith(suffixes) and p.startswith(under)))
 
