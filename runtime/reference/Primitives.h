@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Reference kernels of the primitives: what reduce, contract, topk, gather, scatter, pool, iota, slice
+// and eigh mean. Real arithmetic is in double; selection ranks f32 values.
+
+#pragma once
+
+#include "runtime/reference/Tensor.h"
+
+namespace kvcache::rt::reference {
+
+enum class Reduction { Sum, Mean, Max, Min, ArgMax, Count };
+
+/// result[kept axes] = fn over the points of `over`. Max / Min of nothing is -inf / +inf, ArgMax 0, Mean 0.
+/// ArgMax ties go to the lowest index (one axis only); Count counts non-zero values.
+StatusOr<Tensor> reduce(Reduction fn, const Tensor &x, const std::vector<std::string> &over);
+
+/// The q-quantile along one axis: sorted values s[0..n-1], position p = q (n - 1),
+/// s[floor p] + (p - floor p) (s[floor p + 1] - s[floor p]). Nothing to sort: 0.
+StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q);
+
+/// result[axes of a and b without over] = sum over `over` of a * b.
+StatusOr<Tensor> contract(const Tensor &a, const Tensor &b, const std::vector<std::string> &over);
+
+/// Forced rows of a selection: how many of the first and of the last rows are kept in any case.
+struct Forced {
+  int64_t first = 0, last = 0;
+};
+
+/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index.
+/// `counts`: one count, or one per head. n = min(count, length) rows are kept. Of the forced rows, first
+/// min(first, n) first ones, then the newest min(last, rest). Result: axes of s without `along`, then
+/// `instance` (ragged). Fails on a value that is not a number among the rows that compete.
+StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts, Forced forced,
+                      const std::string &instance);
+
+/// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest head, then token.
+StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total);
+
+/// Indices along `along` whose flag is non-zero, ascending.
+StatusOr<Tensor> where(const Tensor &flags, const std::string &along, const std::string &instance);
+
+/// The rows of [0, length) that `index` does not name; `lengths` per head (or one).
+StatusOr<Tensor> complement(const Tensor &index, int64_t capacity, const std::vector<int64_t> &lengths,
+                            const std::string &instance);
+
+/// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of index.
+StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string &domain);
+
+/// into[.., index[.., e], ..] (+)= x[.., e, ..], in ascending order of e; a negative index is skipped.
+StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index, const std::string &domain, bool add);
+
+enum class Pooling { Average, Max };
+
+/// Window of `size` (odd) centred on each point of `along`, over the columns [0, upTo) of the head's length
+/// (upTo < 0: all). Average divides by `size` everywhere, Max ignores columns outside. Columns >= upTo give 0.
+StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size, int64_t upTo);
+
+/// 0, 1, 2 .. along one axis of `shape`.
+Tensor iota(const Tensor &shape, const std::string &along);
+
+StatusOr<Tensor> slice(const Tensor &x, const std::string &along, int64_t from, int64_t size);
+
+/// Eigenvalues descending and unit eigenvectors (columns, largest entry positive) of symmetric matrices over
+/// the last two axes, by cyclic Jacobi rotations.
+Status eigh(const Tensor &matrix, Tensor &values, Tensor &vectors);
+
+} // namespace kvcache::rt::reference

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Walking named, possibly ragged tensors.
+
+#include "runtime/reference/Tensor.h"
+
+namespace kvcache::rt::reference {
+
+int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
+  if (ragged.empty() || axes[i].name != ragged) {
+    return axes[i].extent;
+  }
+  int head = find("head");
+  if (head < 0 || lengths.size() == 1) {
+    return lengths[0];
+  }
+  return lengths[static_cast<size_t>(point[static_cast<size_t>(head)])];
+}
+
+void Tensor::inheritRagged(const Tensor &other) {
+  if (!other.ragged.empty() && find(other.ragged) >= 0) {
+    ragged = other.ragged;
+    lengths = other.lengths;
+  }
+}
+
+void forEachPoint(const Tensor &shape, const std::function<void(const std::vector<int64_t> &)> &visit) {
+  std::vector<int64_t> point(shape.axes.size(), 0);
+  // A ragged axis may stand before `head`, so its length is checked at the full point.
+  for (int64_t linear = 0, count = shape.points(); linear < count; ++linear) {
+    int64_t rest = linear;
+    for (size_t i = shape.axes.size(); i-- > 0;) {
+      point[i] = rest % shape.axes[i].extent;
+      rest /= shape.axes[i].extent;
+    }
+    bool exists = true;
+    for (size_t i = 0; i < shape.axes.size() && exists; ++i) {
+      exists = point[i] < shape.lengthAt(i, point);
+    }
+    if (exists) {
+      visit(point);
+    }
+  }
+}
+
+double broadcastAt(const Tensor &source, const std::vector<Axis> &axes, const std::vector<int64_t> &point) {
+  int64_t at = 0;
+  for (const Axis &axis : source.axes) {
+    int64_t coordinate = 0;
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i].name == axis.name) {
+        coordinate = point[i];
+      }
+    }
+    at = at * axis.extent + coordinate;
+  }
+  return source.values[static_cast<size_t>(at)];
+}
+
+Tensor broadcastShape(const std::vector<const Tensor *> &tensors) {
+  std::vector<Axis> axes;
+  for (const Tensor *tensor : tensors) {
+    for (const Axis &axis : tensor->axes) {
+      bool known = false;
+      for (const Axis &other : axes) {
+        known = known || other.name == axis.name;
+      }
+      if (!known) {
+        axes.push_back(axis);
+      }
+    }
+  }
+  Tensor shape(std::move(axes));
+  for (const Tensor *tensor : tensors) {
+    shape.inheritRagged(*tensor);
+  }
+  return shape;
+}
+
+} // namespace kvcache::rt::reference
