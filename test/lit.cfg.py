@@ -21,20 +21,17 @@ if "slow" not in lit_config.params:
 
 tools = os.path.join(config.kvasir_binary_root, "bin")
 config.environment["PATH"] = os.pathsep.join([tools, config.environment["PATH"], config.llvm_tools_dir])
-# Files go to the test's own folder, never into the source tree or the user's cache.
+# Python writes no caches into the source tree.
 config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
-for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "KVASIR_CACHE", "KVASIR_THREADS"):
-    if name in os.environ:
-        config.environment[name] = os.environ[name]
 
 for tool in ("kvasir-opt", "kvasir-rt", "kvasir"):
     config.substitutions.append(("%" + tool + r"(?![\w-])", os.path.join(tools, tool)))
 config.substitutions += [
-    ("%python", config.kvasir_python),
-    ("%source_root", config.kvasir_source_root),
-    ("%build_root", config.kvasir_binary_root),
-    ("%methods", os.path.join(config.kvasir_source_root, "frontends", "methods")),
-    ("%model", os.path.join(config.kvasir_source_root, "models", "kvref-s")),
+    (r"%python\b", config.kvasir_python),
+    (r"%source_root\b", config.kvasir_source_root),
+    (r"%build_root\b", config.kvasir_binary_root),
+    (r"%methods\b", os.path.join(config.kvasir_source_root, "frontends", "methods")),
+    (r"%model\b", os.path.join(config.kvasir_source_root, "models", "kvref-s")),
 ]
 
 if config.kvasir_sanitize:
