@@ -16,7 +16,7 @@ LIMITS = [
     (".cpp", "", 800),
     (".td", "", 500),
     (".h", "", 300),
-    (".py", "", 500),
+    (".py", "", 800),
 ]
 FUNCTION_LIMIT = 100
 SIGNATURE_END = re.compile(r"^(\s*)(?!\s)(.*\))\s*(const|override|noexcept|final|\s)*(->\s*[\w:<>*&, ]+)?\s*\{$")
