@@ -10,7 +10,6 @@
 #include "runtime/model/Weights.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace kvcache::rt {
 
@@ -57,6 +56,8 @@ struct Decoder::Implementation {
   void finishLayer(const LayerWeights &layer, int64_t rows);
   Status forward(Execution &execution, const Pass &pass, const LayerObserver &observer);
   const float *headLogits(const std::vector<int64_t> &rows);
+  Status startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const;
+  void finishChunk(const Pass &pass, int64_t start, bool allLogits, const std::vector<SequenceRun *> &runs);
 };
 
 static void grow(std::vector<float> &buffer, int64_t rows, int64_t width) {
@@ -217,21 +218,52 @@ const ModelConfig &Decoder::config() const { return implementation_->config; }
 
 Geometry Decoder::geometry(ElementType act) const { return implementation_->config.geometry(act); }
 
-Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &runs, const PrefillOptions &options) {
-  Implementation &model = *implementation_;
-  KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
+Status Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const {
   if (options.chunk < 1) {
     return Status::badInput("prefill chunk: expected at least 1 token, found " + std::to_string(options.chunk));
   }
-  int64_t longest = 0, vocab = model.config.vocabSize;
   for (size_t i = 0; i < runs.size(); ++i) {
     int64_t length = static_cast<int64_t>(runs[i]->prompt.size());
     if (length == 0) {
       return Status::badInput("the prompt of sequence " + std::to_string(i) + " is empty: expected at least one token");
     }
-    KVCACHE_RETURN_IF_ERROR(model.checkTokens(runs[i]->prompt.data(), length, i));
-    longest = std::max(longest, length);
-    runs[i]->logits.assign(static_cast<size_t>(options.allLogits ? length * vocab : vocab), 0.0f);
+    KVCACHE_RETURN_IF_ERROR(checkTokens(runs[i]->prompt.data(), length, i));
+    runs[i]->logits.assign(static_cast<size_t>((options.allLogits ? length : 1) * config.vocabSize), 0.0f);
+  }
+  return Status::ok();
+}
+
+/// After the forward pass of the chunk at `start`: moves the runs on and stores the logits asked for.
+void Decoder::Implementation::finishChunk(const Pass &pass, int64_t start, bool allLogits, const std::vector<SequenceRun *> &runs) {
+  std::vector<int64_t> rows;
+  std::vector<float *> targets;
+  for (size_t j = 0; j < pass.runs.size(); ++j) {
+    SequenceRun &run = *runs[pass.runs[j]];
+    run.position += pass.count[j];
+    bool last = start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
+    int64_t wanted = allLogits ? pass.count[j] : (last ? 1 : 0);
+    for (int64_t r = pass.count[j] - wanted; r < pass.count[j]; ++r) {
+      rows.push_back(pass.first[j] + r);
+      targets.push_back(run.logits.data() + (allLogits ? (start + r) * config.vocabSize : 0));
+    }
+  }
+  if (rows.empty()) {
+    return;
+  }
+  const float *result = headLogits(rows);
+  for (float *target : targets) {
+    std::copy(result, result + config.vocabSize, target);
+    result += config.vocabSize;
+  }
+}
+
+Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &runs, const PrefillOptions &options) {
+  Implementation &model = *implementation_;
+  KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
+  KVCACHE_RETURN_IF_ERROR(model.startPrefill(runs, options));
+  int64_t longest = 0;
+  for (const SequenceRun *run : runs) {
+    longest = std::max(longest, static_cast<int64_t>(run->prompt.size()));
   }
   for (int64_t start = 0; start < longest; start += options.chunk) {
     Pass pass;
@@ -243,21 +275,7 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
       }
     }
     KVCACHE_RETURN_IF_ERROR(model.forward(execution, pass, options.observer));
-    std::vector<int64_t> rows;
-    std::vector<float *> targets;
-    for (size_t j = 0; j < pass.runs.size(); ++j) {
-      SequenceRun &run = *runs[pass.runs[j]];
-      run.position += pass.count[j];
-      bool last = start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
-      for (int64_t r = options.allLogits ? 0 : pass.count[j] - 1; (options.allLogits || last) && r < pass.count[j]; ++r) {
-        rows.push_back(pass.first[j] + r);
-        targets.push_back(run.logits.data() + (options.allLogits ? (start + r) * vocab : 0));
-      }
-    }
-    const float *logits = rows.empty() ? nullptr : model.headLogits(rows);
-    for (size_t r = 0; r < rows.size(); ++r) {
-      std::copy(logits + static_cast<int64_t>(r) * vocab, logits + static_cast<int64_t>(r + 1) * vocab, targets[r]);
-    }
+    model.finishChunk(pass, start, options.allLogits, runs);
   }
   return Status::ok();
 }
