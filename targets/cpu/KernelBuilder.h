@@ -211,8 +211,6 @@ public:
   Value pointerTo(Value memref);
 
 private:
-  Value loopEnd(Value lo, Value hi);
-
   OpBuilder b_;
   Location loc_;
   ModuleOp module_;
