@@ -57,6 +57,10 @@ public:
   Value page(const SegmentAccess &segment, Value row);
   /// Calls `body(lo, hi, page)` for each run of rows [lo, hi) inside [first, end) that shares a page; `page` is its address.
   void forPages(const SegmentAccess &segment, Value first, Value end, llvm::function_ref<void(Value lo, Value hi, Value page)> body);
+  /// Calls `body(lo, hi)` for the row blocks of [first, end) that are task `block` of `blocks`: blocks block,
+  /// block + blocks, .. of `blockRows` rows each (the last may be shorter).
+  void forRowBlocks(Value first, Value end, Value block, Value blocks, int64_t blockRows,
+                    llvm::function_ref<void(Value lo, Value hi)> body);
 
   // ---- addresses ------------------------------------------------------------------------------------------------
 
