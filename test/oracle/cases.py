@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from oracle_support import CALIB, recorded_gaps, resolve_budget, rope
-from safetensors_io import METADATA
+from safetensors_io import BF16, METADATA, to_bf16
 
 GAP = 2e-5          # twice the score tolerance of f32
 EIGEN_GAP = 0.1     # of the eigenvalues on both sides of a PCA cut
 THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
+_ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
 WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
 
@@ -42,6 +43,8 @@ class Case:
     repeat: int = 0                  # > 0: prompt rows repeat with this period (ties)
     start: int = 0                   # > 0: positions start here and have holes
     stepped: bool = False            # spectrum that falls in steps after every D / 4 channels
+    tiny_keys: bool = False          # every fifth key has a norm near 1e-6
+    value_scale: float = 1.0
     pre_rope: bool = False           # give layers.i.k_pre
     calib_tokens: int = 0            # > 0: a calibration file of so many rows
     seed: int = 0
@@ -79,12 +82,14 @@ def generate(method, case, attempts=60):
 def make_inputs(case):
     """The tensors and metadata of one input file, all from case.seed."""
     rng = np.random.default_rng([case.seed, case.tokens, case.dim, case.group])
-    act = {"F32": np.float32, "F16": np.float16}[case.dtype]
+    act = _ROUND[case.dtype]
     inv_freq = (THETA ** (-2.0 * np.arange(case.dim // 2) / case.dim)).astype(np.float32)
     positions = np.arange(case.tokens)
     if case.start:
         positions = case.start + np.cumsum(rng.integers(1, 4, case.tokens)) - 1
     inputs = {METADATA: dict(case.metadata), "rope_inv_freq": inv_freq}
+    if case.dtype == "BF16":
+        inputs[BF16] = True
     if case.start:
         inputs["positions"] = positions.astype(np.int64)
     places = np.append(positions, positions[-1] + 1 + np.arange(case.steps))
@@ -92,10 +97,10 @@ def make_inputs(case):
     for index in range(case.layers):
         draw = _Sampler(rng, case)
         tensors = draw.layer(places, inv_freq)
-        inputs.update({f"layers.{index}.{name}": values.astype(act) for name, values in tensors.items()})
+        inputs.update({f"layers.{index}.{name}": act(values) for name, values in tensors.items()})
         if case.calib_tokens:
             k, v = draw.calibration(case.calib_tokens, inv_freq)
-            calib[f"layers.{index}.k"], calib[f"layers.{index}.v"] = k.astype(act), v.astype(act)
+            calib[f"layers.{index}.k"], calib[f"layers.{index}.v"] = act(k), act(v)
     if case.calib_tokens:
         inputs[CALIB] = calib
     return inputs
@@ -125,7 +130,7 @@ class _Sampler:
 
     def layer(self, places, inv_freq):
         """Every tensor of the layer; `places` are the positions of prompt rows and steps."""
-        case, tokens = self.case, self.case.tokens
+        case, tokens, rng = self.case, self.case.tokens, self.rng
         keys, values = self.rows(len(places))
         queries = self._queries(len(places) + case.queries)
         beyond = np.append(places, places[-1] + 1 + np.arange(case.queries))
@@ -136,6 +141,10 @@ class _Sampler:
         if case.repeat:
             source = np.arange(tokens) % case.repeat
             rotated[:, :tokens], values[:, :tokens] = rotated[:, source], values[:, source]
+        values = values * case.value_scale
+        if case.tiny_keys:
+            norms = np.linalg.norm(rotated[:, ::5], axis=-1, keepdims=True)
+            rotated[:, ::5] *= 10.0 ** rng.uniform(-6.3, -5.8, norms.shape) / norms
         out = {"k": rotated[:, :tokens], "v": values[:, :tokens]}
         query_rows = tokens if case.query_rows is None else case.query_rows
         if query_rows:
@@ -198,14 +207,15 @@ def _with_budget(method):
         Case("ratio", tokens=230, budget="0.6", is_ratio=True, steps=0),
         Case("holes", group=4, start=11, budget="96"),
         Case("no-steps-no-queries", budget="90", steps=0, queries=0),
+        Case("g4-bf16", group=4, dtype="BF16", budget="96"),
         Case("zero-kept", tokens=10, budget="0.05", rejected="budget"),
     ]
     if method in WINDOWED | {"h2o", "tova"}:
-        cases.append(Case("no-query-rows", budget="90", query_rows=0, rejected="q"))
+        cases.append(Case("no-query-rows", budget="90", query_rows=0, rejected="layers.0.q"))
     if method == "h2o":
-        cases.append(Case("too-few-query-rows", budget="90", query_rows=199, rejected="q"))
+        cases.append(Case("too-few-query-rows", budget="90", query_rows=199, rejected="layers.0.q"))
     if method in WINDOWED:
-        cases.append(Case("too-few-query-rows", budget="90", query_rows=_window_of(method) - 1, rejected="q"))
+        cases.append(Case("too-few-query-rows", budget="90", query_rows=_window_of(method) - 1, rejected="layers.0.q"))
     return cases + _by_parameter(method)
 
 
@@ -262,6 +272,8 @@ def _by_parameter(method):
         ],
         "tome-merge": [
             Case("threshold", params={"similarity_threshold": 0.6}, tokens=120, group=4, budget="70"),
+            Case("tiny-keys", tiny_keys=True, tokens=60, budget="20"),
+            Case("tiny-values", value_scale=1e-6, tokens=60, group=4, budget="20"),
             Case("fraction-half", params={"merge_fraction": 0.5}, tokens=120, budget="70"),
             Case("fraction-and-threshold", params={"merge_fraction": 0.25, "similarity_threshold": 0.5}, tokens=120,
                  budget="70", dtype="F16"),
@@ -286,6 +298,7 @@ def _without_budget(method):
         Case("ties", tokens=150, repeat=6, group=4),
         Case("holes", tokens=150, start=7),
         Case("no-steps-no-queries", tokens=100, steps=0, queries=0),
+        Case("g4-bf16", group=4, dtype="BF16", tokens=140),
         Case("budget-refused", tokens=100, budget="50", rejected="budget"),
     ]
     more = {

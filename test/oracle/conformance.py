@@ -18,6 +18,7 @@ import numpy as np
 import mutations
 from cases import CALIB, METHODS, cases_for, generate
 from compare import compare
+from oracle_support import act_of
 from safetensors_io import write_safetensors
 
 
@@ -29,6 +30,7 @@ def arguments():
     parser.add_argument("--filter", default="", help="only cases whose name contains this text")
     parser.add_argument("--file", default=None, help="run this method file instead of the shipped one")
     parser.add_argument("--mutate", action="store_true", help="mutation test of --file")
+    parser.add_argument("--apply-option", action="append", default=[], help="pass this word to every apply call")
     parser.add_argument("--timeout", type=float, default=120, help="seconds one call may take")
     parser.add_argument("--show", type=int, default=3, help="differences to print of a failing case")
     parser.add_argument("--keep", default=None, help="write the generated files here and keep them")
@@ -62,7 +64,7 @@ class Runner:
             words += ["--attend"]
         if self.options.target:
             words += ["--target", self.options.target]
-        return words
+        return words + self.options.apply_option
 
     def check(self, method, case, expected, path):
         """(exit code, differences) of one call; a negative code is a signal, None a timeout."""
@@ -81,9 +83,8 @@ class Runner:
             return done.returncode, [f"exit code {done.returncode}: {message[-600:]}"]
         if not os.path.exists(output):
             return 0, ["exit code 0 but no output file"]
-        act = case.inputs["layers.0.k"].dtype
         with np.errstate(all="ignore"):
-            return 0, compare(output, expected, act)
+            return 0, compare(output, expected, act_of(case.inputs))
 
 
 def _as_text(value):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from safetensors_io import METADATA, read_safetensors, write_safetensors  # noqa: F401 (re-exported)
+from safetensors_io import BF16, METADATA, read_safetensors, to_bf16, write_safetensors  # noqa: F401 (re-exported)
 
 CALIB = "__calib__"     # inputs[CALIB]: the tensors of a --calib file
 EXACT = "__exact__"     # result[EXACT][layer, side]: per head, which rows must match bit for bit
@@ -24,7 +24,7 @@ SLACK = "__slack__"     # result[SLACK][layer, side]: per head, where a code may
 class Layer:
     """One layer of an `apply` input, in double. positions covers prompt rows, then decode steps."""
     index: int
-    act: np.dtype
+    act: str                         # dtype the cache stores: "F32", "F16" or "BF16"
     k: np.ndarray                    # [Hkv, T, D] after RoPE
     v: np.ndarray                    # [Hkv, T, D]
     positions: np.ndarray            # [T + S]
@@ -62,9 +62,16 @@ def _layer(inputs, index):
     theta = inputs.get(METADATA, {}).get("rope_theta")
     if inv_freq is None and theta is not None:
         inv_freq = float(theta) ** (-2.0 * np.arange(dim // 2) / dim)
-    return Layer(index, inputs[f"layers.{index}.k"].dtype, k, get("v"), positions,
+    return Layer(index, act_of(inputs), k, get("v"), positions,
                  None if inv_freq is None else np.asarray(inv_freq, np.float64), get("q"), get("k_pre"),
                  step_k, get("step.v"), get("step.q"), get("queries"))
+
+
+def act_of(inputs):
+    """The dtype of the file's k and v, which the cache stores."""
+    if inputs.get(BF16):
+        return "BF16"
+    return {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16"}[inputs["layers.0.k"].dtype]
 
 
 def parameters(defaults, inputs, params):
@@ -217,7 +224,9 @@ def f16(values):
 
 def to_act(values, act):
     """Rounds to the dtype the cache stores, held in double."""
-    return np.asarray(values, np.float64).astype(act).astype(np.float64)
+    if act == "BF16":
+        return to_bf16(values).astype(np.float64)
+    return np.asarray(values, np.float64).astype(np.float16 if act == "F16" else np.float32).astype(np.float64)
 
 
 def uqa(rows, bits):

@@ -11,6 +11,7 @@ import numpy as np
 import mutations
 from cases import METHODS, Case, cases_for, generate
 from compare import compare
+from oracle_support import act_of
 from safetensors_io import METADATA
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -20,7 +21,7 @@ def generated(method, name):
     """(inputs' act dtype, oracle result) of one named case."""
     case = next(case for case in cases_for(method) if case.name == name)
     case, result = generate(method, case)
-    return case.inputs["layers.0.k"].dtype, result
+    return act_of(case.inputs), result
 
 
 class Comparison(unittest.TestCase):

@@ -224,7 +224,7 @@ class StreamingLlm(unittest.TestCase):
         later = {**inputs, "positions": np.arange(50) + shift}
         for name, values in inputs.items():
             if name.endswith((".k", ".q", "queries")):
-                later[name] = rope(values.astype(float), [shift] * values.shape[1], freq)
+                later[name] = rope(values.astype(float), [shift] * values.shape[1], freq).astype(np.float32)
         one = oracle_streaming_llm.run(inputs, {"positions": "cache"}, 20)
         other = oracle_streaming_llm.run(later, {"positions": "cache"}, 20)
         for name in ("step.out", "out", "k", "pos"):
