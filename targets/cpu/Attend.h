@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Attention over one paged store, emitted as kernels: decode over any storage of K and V (split over tokens, then
+// merged), prefill over exact rows, and the statistics of both. What a kernel computes is independent of how many
+// threads run its tasks: split length, tile length and every order of additions are constants of the spec.
+//
+// Dims: R query rows, Hq query heads, Hkv KV heads (row heads of the store), G = Hq / Hkv, D head dim, T rows of a head
+// of the store, S splits. A row of the store is visible to query row r when its position is <= qpos[r] (causal) and
+// qpos[r] - position < window (window > 0). A query that sees nothing gives out = 0 and lse = -inf.
+
+#pragma once
+
+#include "runtime/abi/StorageLayout.h"
+#include "targets/cpu/EmittedKernel.h"
+
+#include <string>
+#include <vector>
+
+namespace mlir::kvcache::cpu {
+
+/// What to compute, with everything bound.
+struct AttendSpec {
+  std::string name;            ///< prefix of the kernels' symbols
+  int64_t queryHeads = 0, kvHeads = 0, headDim = 0;
+  std::vector<::kvcache::abi::ColumnLayout> columns; ///< of the store, in its order
+  int64_t k = 0, v = 1;        ///< columns of keys and values, both of width D
+  int64_t pos = 2;             ///< i32 column of positions; read when causal or window > 0
+  bool causal = true;
+  int64_t window = 0;          ///< 0: none
+  bool ropeView = false;       ///< keys are held before RoPE and read as rotated to their row number; exact or factor-free
+  bool wantsOut = true;        ///< false: lse and statistics only, V is not read
+  bool wantsLse = false;       ///< merge also writes lse
+  bool wantsLogits = false;    ///< decode also writes the scaled logits, -inf where masked
+  int64_t splitRows = 1024;    ///< rows of a decode split, a multiple of 64
+  int64_t accumulators = 16;   ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
+  bool tableLookup = false;    ///< may decode codes with the register table lookup of AVX-512
+
+  int64_t group() const { return queryHeads / kvHeads; }
+  /// D rounded up to whole vectors.
+  int64_t paddedDim() const { return (headDim + lanes - 1) / lanes * lanes; }
+  bool readsPositions() const { return causal || window > 0; }
+  const ::kvcache::abi::ColumnLayout &keys() const { return columns[k]; }
+  const ::kvcache::abi::ColumnLayout &values() const { return columns[v]; }
+  /// f32 words of the partial output of one head and split: Dp words of rows as they are; then, where V is coded that
+  /// way, Dp words of rotated rows, or the coefficient sums padded to whole vectors and 16 times the sum of p.
+  int64_t partialWidth() const;
+};
+
+/// Why the spec cannot be emitted; empty when it can.
+std::string whyNotAttend(const AttendSpec &spec);
+
+/// Kernel `<name>_decode`. Arguments: q f32 [R, Hq, D]; qpos i32 [R] (readsPositions); store; rope f32 [rows, D]
+/// (ropeView: the cosines of D/2 angles, then the sines); kBasis f32 [Hkv, D, rank], kMean f32 [Hkv, D] (factor keys);
+/// partial f32 [R, Hq, S, partialWidth] (wantsOut); maxima f32 [R, Hq, S, 2] = maximum of the logits, sum of
+/// exp(logit - maximum); logits f32 [R, Hq, capacity] (wantsLogits). Words: rows = R, splits = S = ceil(max T /
+/// splitRows), capacity. Grid R x Hkv x S.
+EmittedKernel emitAttendDecode(ModuleOp module, const AttendSpec &spec);
+
+/// Kernel `<name>_merge`. Arguments: partial (wantsOut), maxima as above; vBasis f32 [Hkv, D, rank], vMean f32 [Hkv, D]
+/// (factor values); out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse). Words: rows = R, splits = S. Grid R x Hq.
+EmittedKernel emitAttendMerge(ModuleOp module, const AttendSpec &spec);
+
+} // namespace mlir::kvcache::cpu

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Decode attention: a task owns one query row, one KV head and one split of the tokens, and leaves the partial result
+// (sum of p v, maximum, sum of p) that AttendMerge.cpp joins. Per tile of 64 tokens: logits of every key segment, online
+// softmax, values of every value segment.
+//
+// Invariant: the blocks of the online softmax are the tiles of absolute rows, whatever the storage, the register tile and
+// the number of splits in flight.
+
+#include "targets/cpu/AttendLeaf.h"
+
+#include <cmath>
+#include <limits>
+
+using namespace mlir;
+using namespace mlir::kvcache::cpu;
+using ::kvcache::abi::ElementType;
+
+namespace {
+
+constexpr double minusInfinity = -std::numeric_limits<double>::infinity();
+constexpr int64_t tileVectors = attendTile / lanes;
+
+/// One decode kernel under construction.
+class DecodeEmitter {
+public:
+  DecodeEmitter(KernelBuilder &k, const AttendSpec &spec)
+      : k_(k), spec_(spec), store_(k, "store", spec.columns), ctx_{k, spec, store_, {}, {}, {}, {}, 0} {}
+
+  void emit();
+
+private:
+  void loadQueries();
+  void emitTile(Value tileStart, Value end);
+  void emitMasks(Value tileStart, Value end);
+  void emitSoftmax(Value tileStart);
+  void emitRescale();
+  void storePartial();
+  template <typename Leaf> void forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end);
+  /// Number of query head `ctx_.head * G + g` of this row, in units of the outputs' head rows.
+  Value headRow(Value g) { return k_.add(k_.mul(row_, spec_.queryHeads), k_.add(k_.mul(ctx_.head, spec_.group()), g)); }
+
+  KernelBuilder &k_;
+  const AttendSpec &spec_;
+  StoreAccess store_;
+  AttendContext ctx_;
+  AttendLeaves leaves_;
+  Value row_, split_, splits_, capacity_;
+  Value state_;   ///< f32 [G][2]: m, l
+  Value factors_; ///< f32 [G]: what the sums are to be multiplied by
+  Value valid_[tileVectors], visible_[tileVectors];
+};
+
+void DecodeEmitter::emit() {
+  Value words = k_.arg("scalars");
+  splits_ = k_.scalarIndex(words, 1);
+  capacity_ = spec_.wantsLogits ? k_.scalarIndex(words, 2) : Value();
+  SmallVector<Value> coordinates = k_.splitTask({k_.scalarIndex(words, 0), k_.index(spec_.kvHeads), splits_});
+  row_ = coordinates[0];
+  ctx_.head = coordinates[1];
+  split_ = coordinates[2];
+  int64_t group = spec_.group();
+  ctx_.queries = attendScratch(k_, group * spec_.paddedDim());
+  ctx_.tile = attendScratch(k_, group * attendTileStride);
+  state_ = attendScratch(k_, group * 2);
+  factors_ = attendScratch(k_, group);
+  leaves_ = makeAttendLeaves(ctx_);
+  if (spec_.wantsOut) {
+    ctx_.sums = attendScratch(k_, group * ctx_.sumsStride);
+    clearScratch(k_, ctx_.sums, group * ctx_.sumsStride);
+  }
+  loadQueries();
+  for (AttendLogit &logit : leaves_.logits) {
+    logit.leaf->prepare();
+  }
+  k_.forLoop(k_.index(group), [&](Value g) {
+    k_.store(k_.f32(minusInfinity), state_, k_.mul(g, 2));
+    k_.store(k_.f32(0), state_, k_.add(k_.mul(g, 2), 1));
+  });
+  Value start = k_.mul(split_, spec_.splitRows);
+  Value end = k_.min(k_.add(start, spec_.splitRows), store_.rows(ctx_.head));
+  k_.forLoop(start, end, k_.index(attendTile), [&](Value tileStart) { emitTile(tileStart, end); });
+  for (AttendValue &value : leaves_.values) {
+    value.leaf->finish();
+  }
+  storePartial();
+}
+
+void DecodeEmitter::loadQueries() {
+  Value q = k_.arg("q"), scale = k_.splatF32(1.0 / std::sqrt(static_cast<double>(spec_.headDim)));
+  for (int64_t g = 0; g < spec_.group(); ++g) {
+    Value source = k_.mul(headRow(k_.index(g)), spec_.headDim);
+    for (const ChannelChunk &chunk : channelChunks(spec_.headDim)) {
+      Value mask = chunk.size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(chunk.size));
+      Value query = k_.loadF32(q, k_.add(source, chunk.start), mask);
+      k_.storeVector(k_.mul(query, scale), ctx_.queries, k_.index(g * spec_.paddedDim() + chunk.start));
+    }
+  }
+}
+
+template <typename Leaf> void DecodeEmitter::forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end) {
+  Value lo = k_.max(segment.first, tileStart);
+  Value hi = k_.min(k_.min(segment.end, end), k_.add(tileStart, attendTile));
+  k_.ifThen(k_.lt(lo, hi), [&] { leaf.emit(lo, hi, tileStart); });
+}
+
+void DecodeEmitter::emitTile(Value tileStart, Value end) {
+  for (AttendLogit &logit : leaves_.logits) {
+    forLeaf(*logit.leaf, logit.segment, tileStart, end);
+  }
+  emitMasks(tileStart, end);
+  emitSoftmax(tileStart);
+  for (AttendValue &value : leaves_.values) {
+    forLeaf(*value.leaf, value.segment, tileStart, end);
+  }
+}
+
+void DecodeEmitter::emitMasks(Value tileStart, Value end) {
+  SegmentAccess positions;
+  Value page, queryPosition;
+  if (spec_.readsPositions()) {
+    positions = store_.segment(spec_.pos, ::kvcache::abi::SegmentKind::Exact, ctx_.head);
+    page = store_.page(positions, tileStart);
+    queryPosition = k_.broadcast(k_.load(k_.arg("qpos"), row_));
+  }
+  for (int64_t i = 0; i < tileVectors; ++i) {
+    Value first = k_.add(tileStart, i * lanes);
+    valid_[i] = visible_[i] = k_.tailMask(first, end);
+    if (spec_.readsPositions()) {
+      Value position = store_.loadRows16(positions, first, page);
+      if (spec_.causal) {
+        visible_[i] = k_.andi(visible_[i], k_.le(position, queryPosition));
+      }
+      if (spec_.window > 0) {
+        Value distance = k_.sub(queryPosition, position);
+        visible_[i] = k_.andi(visible_[i], k_.lt(distance, k_.splatI32(spec_.window)));
+      }
+    }
+  }
+}
+
+/// Per head: m' = max(m, logits), p = exp(logit - m'), l' = l exp(m - m') + sum of p; logits in ctx_.tile become p.
+void DecodeEmitter::emitSoftmax(Value tileStart) {
+  Value never = k_.splatF32(minusInfinity);
+  Value grown = k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(1), {k_.i1(false)}, [&](Value g, ValueRange any) {
+    Value base = k_.mul(g, attendTileStride), logits[tileVectors], largest;
+    for (int64_t i = 0; i < tileVectors; ++i) {
+      Value logit = k_.loadVector(ctx_.tile, k_.add(base, i * lanes));
+      logits[i] = k_.select(visible_[i], logit, never);
+      if (spec_.wantsLogits) {
+        Value place = k_.add(k_.mul(headRow(g), capacity_), k_.add(tileStart, i * lanes));
+        k_.storeVector(logits[i], k_.arg("logits"), place, valid_[i]);
+      }
+      largest = i == 0 ? logits[i] : k_.max(largest, logits[i]);
+    }
+    Value stateAt = k_.mul(g, 2);
+    Value before = k_.load(state_, stateAt), sumBefore = k_.load(state_, k_.add(stateAt, 1));
+    Value maximum = k_.max(before, k_.reduceMax(largest));
+    // All masked so far: subtracting -inf from -inf would give nan.
+    Value reference = k_.select(k_.eq(maximum, k_.f32(minusInfinity)), k_.f32(0), maximum);
+    Value grows = k_.lt(before, maximum);
+    Value factor = k_.extractLane(k_.expNonPositive(k_.broadcast(k_.sub(before, reference))), 0);
+    factor = k_.select(grows, factor, k_.f32(1));
+    Value offset = k_.broadcast(reference), total;
+    for (int64_t i = 0; i < tileVectors; ++i) {
+      Value p = k_.expNonPositive(k_.sub(logits[i], offset));
+      k_.storeVector(p, ctx_.tile, k_.add(base, i * lanes));
+      total = i == 0 ? p : k_.add(total, p);
+    }
+    k_.store(maximum, state_, stateAt);
+    k_.store(k_.fma(sumBefore, factor, k_.reduceAdd(total)), state_, k_.add(stateAt, 1));
+    k_.store(factor, factors_, g);
+    return SmallVector<Value>{k_.ori(any[0], grows)};
+  })[0];
+  if (spec_.wantsOut) {
+    k_.ifThen(grown, [&] { emitRescale(); });
+  }
+}
+
+void DecodeEmitter::emitRescale() {
+  k_.forLoop(k_.index(spec_.group()), [&](Value g) {
+    Value factor = k_.broadcast(k_.load(factors_, g)), base = k_.mul(g, ctx_.sumsStride);
+    k_.forLoop(base, k_.add(base, ctx_.sumsStride), k_.index(lanes), [&](Value word) {
+      k_.storeVector(k_.mul(k_.loadVector(ctx_.sums, word), factor), ctx_.sums, word);
+    });
+  });
+}
+
+void DecodeEmitter::storePartial() {
+  k_.forLoop(k_.index(spec_.group()), [&](Value g) {
+    Value record = k_.add(k_.mul(headRow(g), splits_), split_);
+    for (int64_t i = 0; i < 2; ++i) {
+      k_.store(k_.load(state_, k_.add(k_.mul(g, 2), i)), k_.arg("maxima"), k_.add(k_.mul(record, 2), i));
+    }
+    if (spec_.wantsOut) {
+      Value from = k_.mul(g, ctx_.sumsStride), to = k_.mul(record, spec_.partialWidth());
+      k_.forLoop(k_.index(0), k_.index(spec_.partialWidth()), k_.index(lanes), [&](Value word) {
+        k_.storeVector(k_.loadVector(ctx_.sums, k_.add(from, word)), k_.arg("partial"), k_.add(to, word));
+      });
+    }
+  });
+}
+
+} // namespace
+
+EmittedKernel mlir::kvcache::cpu::emitAttendDecode(ModuleOp module, const AttendSpec &spec) {
+  EmittedKernel kernel;
+  kernel.name = spec.name + "_decode";
+  auto buffer = [&](const char *name, ElementType elem = ElementType::F32) {
+    kernel.args.push_back(KernelArg::buffer(name, elem));
+  };
+  buffer("q");
+  if (spec.readsPositions()) {
+    buffer("qpos", ElementType::I32);
+  }
+  kernel.args.push_back(KernelArg::store("store"));
+  if (spec.ropeView) {
+    buffer("rope");
+  }
+  if (spec.keys().rank > 0) {
+    buffer("kBasis");
+    buffer("kMean");
+  }
+  if (spec.wantsOut) {
+    buffer("partial");
+  }
+  buffer("maxima");
+  if (spec.wantsLogits) {
+    buffer("logits");
+  }
+  kernel.args.push_back(KernelArg::scalars("scalars"));
+  kernel.words = {"rows", "splits"};
+  if (spec.wantsLogits) {
+    kernel.words.push_back("capacity");
+  }
+  kernel.grid = {"rows", "heads", "splits"};
+  KernelBuilder k(module, kernel.name, kernel.args);
+  DecodeEmitter(k, spec).emit();
+  k.finish();
+  return kernel;
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The two sides of attention over a store: a logit leaf knows one format of keys, a value leaf one format of values.
+// They meet in a scratch of G x 64 f32 (logits, then probabilities), so formats add and do not multiply. A leaf handles
+// one segment of its column for one KV head.
+//
+// Invariant: logit leaves are called in ascending row order and may overwrite lanes behind their last row, never those
+// before their first; a value leaf uses no row outside [lo, hi).
+
+#pragma once
+
+#include "targets/cpu/Attend.h"
+#include "targets/cpu/StoreAccess.h"
+
+#include <memory>
+
+namespace mlir::kvcache::cpu {
+
+/// Tokens of one online-softmax block.
+constexpr int64_t attendTile = 64;
+/// f32 words from one head to the next in the scratch: a leaf may write up to 32 lanes behind a tile.
+constexpr int64_t attendTileStride = attendTile + 32;
+
+/// What the leaves of one task share: its KV head, its store and its scratch.
+struct AttendContext {
+  KernelBuilder &k;
+  const AttendSpec &spec;
+  StoreAccess &store;
+  Value head;           ///< KV head
+  Value queries;        ///< f32 [G][Dp]: q / sqrt(D), zero-padded
+  Value tile;           ///< f32 [G][attendTileStride]: logits, then probabilities, of the tile's rows
+  Value sums;           ///< f32 [G][sumsStride]: what the value leaves accumulate
+  int64_t sumsStride = 0;
+};
+
+/// Uninitialised stack scratch of n f32, as memref<?xf32>. To be called outside loops.
+Value attendScratch(KernelBuilder &k, int64_t n);
+/// Sets n f32 (a multiple of 16) from `offset` on to zero.
+void clearScratch(KernelBuilder &k, Value memref, int64_t n);
+
+/// Writes the logits of rows [lo, hi), inside its segment and the tile that starts at row `tileStart`, to ctx.tile.
+class AttendLogitLeaf {
+public:
+  virtual ~AttendLogitLeaf() = default;
+  /// Once per task, when ctx.queries is filled.
+  virtual void prepare() {}
+  virtual void emit(Value lo, Value hi, Value tileStart) = 0;
+};
+
+/// Adds probability times value of rows [lo, hi) to its words of ctx.sums.
+class AttendValueLeaf {
+public:
+  virtual ~AttendValueLeaf() = default;
+  virtual void emit(Value lo, Value hi, Value tileStart) = 0;
+  /// Once per task: brings its words of ctx.sums into the order of the partial output.
+  virtual void finish() {}
+};
+
+/// The leaves of a spec, each with the rows it is for, in ascending row order.
+struct AttendLogit {
+  SegmentAccess segment;
+  std::unique_ptr<AttendLogitLeaf> leaf;
+};
+struct AttendValue {
+  SegmentAccess segment;
+  std::unique_ptr<AttendValueLeaf> leaf;
+};
+struct AttendLeaves {
+  std::vector<AttendLogit> logits;
+  std::vector<AttendValue> values; ///< empty unless wantsOut
+};
+/// Makes the leaves and their scratch, and sets ctx.sumsStride; ctx.head, ctx.queries, ctx.tile must be set.
+AttendLeaves makeAttendLeaves(AttendContext &ctx);
+/// Applies the linear maps of the value storage: the joined partial of one head, f32 [partialWidth], gets its final D
+/// words at the front. Reads the arguments vBasis and vMean for factor values.
+void emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvHead);
+
+/// A register tile: rows * heads <= spec.accumulators, heads <= 8.
+struct AttendRegisterTile {
+  int64_t rows, heads;
+};
+AttendRegisterTile attendRegisterTile(const AttendSpec &spec);
+
+/// Dense rows of `width` values (exact rows, coefficients of a factor) against `queries` f32 [G][width, padded].
+/// `constants`, when given, is f32 [G] added to the logits.
+std::unique_ptr<AttendLogitLeaf> makeDenseLogitLeaf(AttendContext &ctx, SegmentAccess segment, int64_t width, Value queries,
+                                                    Value constants = {});
+/// Dense rows of `width` values, accumulated at word `offset` of each head of ctx.sums.
+std::unique_ptr<AttendValueLeaf> makeDenseValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t width, int64_t offset);
+
+} // namespace mlir::kvcache::cpu

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Decode attention (decode and merge kernels) against double precision: every key format with every value format, one
+// and several query heads per KV head, lengths around a tile and a page, masks, both instruction sets.
+
+#include "test/targets/cpu/AttendCase.h"
+
+using namespace mlir;
+using namespace mlir::kvcache::cpu;
+using mlir::kvcache::cpu::test::AttendCase;
+using mlir::kvcache::cpu::test::AttendShape;
+using mlir::kvcache::cpu::test::CompiledKernels;
+using mlir::kvcache::cpu::test::KernelModule;
+
+namespace {
+
+/// Results of the kernels for one problem.
+struct DecodeResult {
+  std::vector<float> out, lse, logits;
+};
+
+/// Compiled decode and merge kernels of one spec; a problem of another length may reuse them.
+struct DecodeKernels {
+  explicit DecodeKernels(AttendCase &problem) : spec(problem.spec()) {
+    EXPECT_EQ(whyNotAttend(spec), "");
+    decode = emitAttendDecode(*kernels.module, spec);
+    merge = emitAttendMerge(*kernels.module, spec);
+    code = std::make_unique<CompiledKernels>(*kernels.module, problem.shape().isa);
+  }
+
+  DecodeResult run(AttendCase &problem) {
+    int64_t rows = problem.shape().queryRows, heads = problem.queryHeads(), dim = problem.shape().headDim;
+    int64_t splits = (problem.capacity() - 5 + spec.splitRows - 1) / spec.splitRows;
+    std::vector<float> partial(static_cast<size_t>(rows * heads * splits * spec.partialWidth()), NAN);
+    std::vector<float> maxima(static_cast<size_t>(rows * heads * splits * 2), NAN);
+    DecodeResult result;
+    result.out.assign(static_cast<size_t>(rows * heads * dim), NAN);
+    result.lse.assign(static_cast<size_t>(rows * heads), NAN);
+    result.logits.assign(static_cast<size_t>(rows * heads * problem.capacity()), 0);
+    std::vector<int64_t> words{rows, splits, problem.capacity()};
+    std::map<std::string, void *> buffers{
+        {"q", problem.q.data()}, {"qpos", problem.qpos.data()}, {"rope", problem.rope.data()}, {"kBasis", problem.kBasis.data()},
+        {"kMean", problem.kMean.data()}, {"vBasis", problem.vBasis.data()}, {"vMean", problem.vMean.data()},
+        {"partial", partial.data()}, {"maxima", maxima.data()}, {"logits", result.logits.data()}, {"out", result.out.data()},
+        {"lse", result.lse.data()}, {"scalars", words.data()}};
+    auto pointers = [&](const EmittedKernel &kernel) {
+      std::vector<void *> args;
+      for (const KernelArg &arg : kernel.args) {
+        if (arg.kind == KernelArg::Kind::Store) {
+          args.push_back(problem.store().arena().data());
+          args.push_back(problem.store().view().data());
+        } else {
+          args.push_back(buffers.at(arg.name));
+        }
+      }
+      return args;
+    };
+    EXPECT_EQ(code->run(decode.name.c_str(), rows * problem.kvHeads() * splits, pointers(decode)), 0);
+    EXPECT_EQ(code->run(merge.name.c_str(), rows * heads, pointers(merge)), 0);
+    return result;
+  }
+
+  AttendSpec spec;
+  KernelModule kernels;
+  EmittedKernel decode, merge;
+  std::unique_ptr<CompiledKernels> code;
+};
+
+void expectMatches(DecodeKernels &kernels, AttendCase &problem) {
+  problem.computeReference();
+  DecodeResult result = kernels.run(problem);
+  EXPECT_LT(mlir::kvcache::cpu::test::distance(result.out, problem.out), 1e-5);
+  EXPECT_LT(mlir::kvcache::cpu::test::distance(result.lse, problem.lse), 1e-5);
+  EXPECT_LT(mlir::kvcache::cpu::test::distance(result.logits, problem.logits), 1e-5);
+}
+
+void check(AttendShape shape, const std::vector<std::vector<int64_t>> &lengths) {
+  if (!mlir::kvcache::cpu::test::canRun(shape.isa)) {
+    GTEST_SKIP() << "this machine does not run " << nameOf(shape.isa).str();
+  }
+  std::unique_ptr<DecodeKernels> kernels;
+  for (const std::vector<int64_t> &rows : lengths) {
+    shape.rows = rows;
+    SCOPED_TRACE(shape.str());
+    AttendCase problem(shape);
+    if (!kernels) {
+      kernels = std::make_unique<DecodeKernels>(problem);
+    }
+    expectMatches(*kernels, problem);
+  }
+}
+
+const std::vector<std::vector<int64_t>> someLengths{{1, 1}, {63, 64}, {64, 3}, {65, 129}, {1000, 777}};
+
+} // namespace
+
+TEST(AttendDecode, DenseElements) {
+  for (const char *elem : {"f32", "f16", "bf16"}) {
+    AttendShape shape;
+    shape.k = shape.v = elem;
+    shape.group = 4;
+    shape.headDim = 128;
+    check(shape, someLengths);
+  }
+}
+
+TEST(AttendDecode, GroupSizes) {
+  for (int64_t group : {1, 2, 3, 5, 7, 8, 12}) {
+    for (Isa isa : {Isa::V4, Isa::V3}) {
+      AttendShape shape;
+      shape.k = shape.v = "f16";
+      shape.group = group;
+      shape.isa = isa;
+      check(shape, {{130, 65}});
+    }
+  }
+}
+
+TEST(AttendDecode, HeadDims) {
+  for (int64_t dim : {8, 16, 40, 80, 256}) {
+    AttendShape shape;
+    shape.k = "f16";
+    shape.v = "bf16";
+    shape.group = 2;
+    shape.headDim = dim;
+    check(shape, {{1, 7}, {130, 65}});
+  }
+}
+
+TEST(AttendDecode, MasksAndQueryRows) {
+  for (int64_t window : {0, 37}) {
+    for (bool causal : {true, false}) {
+      AttendShape shape;
+      shape.k = shape.v = "f16";
+      shape.group = 2;
+      shape.queryRows = 9;
+      shape.causal = causal;
+      shape.window = window;
+      check(shape, {{9, 4}, {300, 290}});
+    }
+  }
+}
+
+TEST(AttendDecode, FullyMaskedRowGivesZero) {
+  AttendShape shape;
+  shape.rows = {70, 3};
+  shape.queryRows = 2;
+  AttendCase problem(shape);
+  problem.qpos[0] = -1;
+  DecodeKernels kernels(problem);
+  expectMatches(kernels, problem);
+  EXPECT_EQ(problem.out[0], 0.0);
+  EXPECT_TRUE(std::isinf(problem.lse[0]));
+}
