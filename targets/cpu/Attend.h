@@ -44,6 +44,8 @@ struct AttendSpec {
   /// f32 words of the partial output of one head and split: Dp words of rows as they are; then, where V is coded that
   /// way, Dp words of rotated rows, or the coefficient sums padded to whole vectors and 16 times the sum of p.
   int64_t partialWidth() const;
+  /// Query rows of one block of prefill: 64 lanes of rows and heads, or 16 rows of all heads.
+  int64_t prefillRows() const;
 };
 
 /// Why the spec cannot be emitted; empty when it can.
@@ -59,5 +61,10 @@ EmittedKernel emitAttendDecode(ModuleOp module, const AttendSpec &spec);
 /// Kernel `<name>_merge`. Arguments: partial (wantsOut), maxima as above; vBasis f32 [Hkv, D, rank], vMean f32 [Hkv, D]
 /// (factor values); out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse). Words: rows = R, splits = S. Grid R x Hq.
 EmittedKernel emitAttendMerge(ModuleOp module, const AttendSpec &spec);
+
+/// Kernel `<name>_prefill`, over rows of K and V that are exact. Arguments: q f32 [R, Hq, D]; qpos i32 [R]
+/// (readsPositions); store; out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse). Words: rows = R, blocks (see
+/// EmittedKernel::blockRows). Grid Hkv x blocks. With wantsOut = false it is the pass that only finds lse.
+EmittedKernel emitAttendPrefill(ModuleOp module, const AttendSpec &spec);
 
 } // namespace mlir::kvcache::cpu

@@ -56,6 +56,10 @@ public:
   virtual void finish() {}
 };
 
+/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp].
+void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head, Value tileStart, Value count,
+                     Value scratch);
+
 /// The leaves of a spec, each with the rows it is for, in ascending row order.
 struct AttendLogit {
   SegmentAccess segment;

@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 
 namespace mlir::kvcache::cpu::test {
 
@@ -101,6 +102,22 @@ public:
     spec.accumulators = shape_.isa == Isa::V4 ? 16 : 4;
     spec.tableLookup = shape_.isa == Isa::V4;
     return spec;
+  }
+
+  /// The arguments of a kernel in its order: the problem's own buffers and `more`.
+  std::vector<void *> pointers(const EmittedKernel &kernel, std::map<std::string, void *> more) {
+    more.insert({{"q", q.data()}, {"qpos", qpos.data()}, {"rope", rope.data()}, {"kBasis", kBasis.data()}, {"kMean", kMean.data()},
+                 {"vBasis", vBasis.data()}, {"vMean", vMean.data()}});
+    std::vector<void *> args;
+    for (const KernelArg &arg : kernel.args) {
+      if (arg.kind == KernelArg::Kind::Store) {
+        args.push_back(store_.arena().data());
+        args.push_back(store_.view().data());
+      } else {
+        args.push_back(more.at(arg.name));
+      }
+    }
+    return args;
   }
 
   /// The row a reader sees.

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Rows of a tile as f32 scratch, for kernels that use them many times (prefill, column sums).
+//
+// Invariant: only rows of exact segments are read; rows [0, count) of the scratch are written.
+
+#include "targets/cpu/AttendLeaf.h"
+
+using namespace mlir;
+using namespace mlir::kvcache::cpu;
+using ::kvcache::abi::PlaneRole;
+using ::kvcache::abi::SegmentKind;
+
+void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head, Value tileStart,
+                                         Value count, Value scratch) {
+  KernelBuilder &k = store.kernel();
+  Value tileEnd = k.add(tileStart, count);
+  for (SegmentKind kind : {SegmentKind::Sinks, SegmentKind::Exact}) {
+    if (!store.hasSegment(column, kind)) {
+      continue;
+    }
+    SegmentAccess segment = store.segment(column, kind, head);
+    Value lo = k.max(segment.first, tileStart), hi = k.min(segment.end, tileEnd);
+    store.forPages(segment, lo, hi, [&](Value first, Value end, Value page) {
+      k.forLoop(first, end, k.index(1), [&](Value row) {
+        Value typed = k.typedAt(store.arena(), store.unit(segment, PlaneRole::Rows, row, page),
+                                segment.layout->plane(PlaneRole::Rows)->elem);
+        Value to = k.mul(k.sub(row, tileStart), spec.paddedDim());
+        for (const ChannelChunk &chunk : channelChunks(spec.headDim)) {
+          Value mask = chunk.size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunk.size));
+          k.storeVector(k.loadF32(typed, k.index(chunk.start), mask), scratch, k.add(to, chunk.start));
+        }
+      });
+    });
+  }
+}
