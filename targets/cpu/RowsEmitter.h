@@ -42,7 +42,7 @@ struct KeptRows {
 };
 
 /// Moves the kept rows of every column to the front, in place: row i of head h becomes row indices[h, i], i < length;
-/// indices ascend strictly. All rows have to be exact. Arguments: store, indices i32, lengths i32 [H] (raggedLengths),
+/// indices ascend strictly. All rows have to be exact. Arguments: store, indices i32, lengths i32 [H] and scalars {capacity} (raggedLengths), or
 /// scalars {capacity, length}. Grid: heads, number of columns.
 EmittedKernel emitCompact(ModuleOp module, StringRef name, ArrayRef<::kvcache::abi::ColumnLayout> columns, KeptRows kept);
 

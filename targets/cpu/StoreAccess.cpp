@@ -10,10 +10,6 @@ using namespace mlir;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
 
-static bool isFloatElement(abi::ElementType elem) {
-  return elem == abi::ElementType::F32 || elem == abi::ElementType::F16 || elem == abi::ElementType::BF16;
-}
-
 static Value constantLanes(KernelBuilder &k, ArrayRef<int32_t> values) {
   auto type = k.vec(k.i32Type(), static_cast<int64_t>(values.size()));
   return arith::ConstantOp::create(k.builder(), k.loc(), DenseElementsAttr::get(type, values));

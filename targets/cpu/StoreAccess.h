@@ -31,6 +31,12 @@ struct ChannelChunk {
   int64_t size;  ///< lanes: 16, or what is left of the row
 };
 
+/// f32, f16 or bf16.
+constexpr bool isFloatElement(::kvcache::abi::ElementType elem) {
+  return elem == ::kvcache::abi::ElementType::F32 || elem == ::kvcache::abi::ElementType::F16 ||
+         elem == ::kvcache::abi::ElementType::BF16;
+}
+
 /// The chunks of a row of `width` channels.
 std::vector<ChannelChunk> channelChunks(int64_t width);
 
