@@ -60,7 +60,8 @@ void DecodeEmitter::emit() {
   ctx_.head = coordinates[1];
   split_ = coordinates[2];
   int64_t group = spec_.group();
-  ctx_.queries = attendScratch(k_, group * spec_.paddedDim());
+  ctx_.queries = attendScratch(k_, group * spec_.paddedDim() + lanes); // pieces of half rows read past the end
+  clearScratch(k_, ctx_.queries, group * spec_.paddedDim() + lanes);
   ctx_.tile = attendScratch(k_, group * attendTileStride);
   state_ = attendScratch(k_, group * 2);
   factors_ = attendScratch(k_, group);
@@ -70,8 +71,8 @@ void DecodeEmitter::emit() {
     clearScratch(k_, ctx_.sums, group * ctx_.sumsStride);
   }
   loadQueries();
-  for (AttendLogit &logit : leaves_.logits) {
-    logit.leaf->prepare();
+  for (const std::function<void()> &prepare : leaves_.prepare) {
+    prepare();
   }
   k_.forLoop(k_.index(group), [&](Value g) {
     k_.store(k_.f32(minusInfinity), state_, k_.mul(g, 2));

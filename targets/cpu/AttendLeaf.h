@@ -12,6 +12,7 @@
 #include "targets/cpu/Attend.h"
 #include "targets/cpu/StoreAccess.h"
 
+#include <functional>
 #include <memory>
 
 namespace mlir::kvcache::cpu {
@@ -38,12 +39,15 @@ Value attendScratch(KernelBuilder &k, int64_t n);
 /// Sets n f32 (a multiple of 16) from `offset` on to zero.
 void clearScratch(KernelBuilder &k, Value memref, int64_t n);
 
+/// Address of the page behind the one that holds `row` of the segment, or of that page when it is the last.
+Value nextAttendPage(AttendContext &ctx, const SegmentAccess &segment, Value row);
+/// Asks for `bytes` bytes from `address` on to be brought to the second-level cache.
+void prefetchBytes(AttendContext &ctx, Value address, int64_t bytes);
+
 /// Writes the logits of rows [lo, hi), inside its segment and the tile that starts at row `tileStart`, to ctx.tile.
 class AttendLogitLeaf {
 public:
   virtual ~AttendLogitLeaf() = default;
-  /// Once per task, when ctx.queries is filled.
-  virtual void prepare() {}
   virtual void emit(Value lo, Value hi, Value tileStart) = 0;
 };
 
@@ -70,26 +74,29 @@ struct AttendValue {
   std::unique_ptr<AttendValueLeaf> leaf;
 };
 struct AttendLeaves {
+  /// To be called once per task, when ctx.queries is filled and before a leaf is used.
+  std::vector<std::function<void()>> prepare;
   std::vector<AttendLogit> logits;
   std::vector<AttendValue> values; ///< empty unless wantsOut
 };
 /// Makes the leaves and their scratch, and sets ctx.sumsStride; ctx.head, ctx.queries, ctx.tile must be set.
 AttendLeaves makeAttendLeaves(AttendContext &ctx);
-/// Applies the linear maps of the value storage: the joined partial of one head, f32 [partialWidth], gets its final D
-/// words at the front. Reads the arguments vBasis and vMean for factor values.
-void emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvHead);
-
 /// A register tile: rows * heads <= spec.accumulators, heads <= 8.
 struct AttendRegisterTile {
   int64_t rows, heads;
 };
 AttendRegisterTile attendRegisterTile(const AttendSpec &spec);
 
-/// Dense rows of `width` values (exact rows, coefficients of a factor) against `queries` f32 [G][width, padded].
-/// `constants`, when given, is f32 [G] added to the logits.
-std::unique_ptr<AttendLogitLeaf> makeDenseLogitLeaf(AttendContext &ctx, SegmentAccess segment, int64_t width, Value queries,
-                                                    Value constants = {});
-/// Dense rows of `width` values, accumulated at word `offset` of each head of ctx.sums.
-std::unique_ptr<AttendValueLeaf> makeDenseValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t width, int64_t offset);
+/// Sums `sums[head * rows + row]` (16 vectors, the unused ones zero) over their lanes, adds `constants` [head] when given,
+/// and stores the logits of `rows` rows from lane `at` of the tile on.
+void storeAttendLogits(AttendContext &ctx, ArrayRef<Value> sums, Value at, int64_t rows, int64_t firstHead, int64_t heads,
+                       Value constants = {});
+
+class AttendRowLoader;
+/// Rows of any storage against `queries` f32 [G][width, padded]. `constants`, when given, is f32 [G] added to the logits.
+std::unique_ptr<AttendLogitLeaf> makeRowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, Value queries,
+                                                  Value constants = {});
+/// Rows of any storage, accumulated from word `offset` of each head of ctx.sums on.
+std::unique_ptr<AttendValueLeaf> makeRowValueLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, int64_t offset);
 
 } // namespace mlir::kvcache::cpu

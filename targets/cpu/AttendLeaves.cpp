@@ -2,7 +2,8 @@
 //
 // Which leaf reads which segment: the one place that looks at the storage of K and V.
 
-#include "targets/cpu/AttendLeaf.h"
+#include "targets/cpu/AttendMaps.h"
+#include "targets/cpu/AttendRowLoader.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
@@ -22,16 +23,74 @@ void mlir::kvcache::cpu::clearScratch(KernelBuilder &k, Value memref, int64_t n)
   k.forLoop(k.index(0), k.index(n), k.index(lanes), [&](Value word) { k.storeVector(k.splatF32(0), memref, word); });
 }
 
-int64_t AttendSpec::partialWidth() const { return paddedDim(); }
+Value mlir::kvcache::cpu::nextAttendPage(AttendContext &ctx, const SegmentAccess &segment, Value row) {
+  Value last = ctx.k.sub(segment.end, ctx.k.index(1));
+  return ctx.store.page(segment, ctx.k.min(ctx.k.add(row, segment.layout->rowsPerPage), last));
+}
+
+void mlir::kvcache::cpu::prefetchBytes(AttendContext &ctx, Value address, int64_t bytes) {
+  OpBuilder &b = ctx.k.builder();
+  for (int64_t at = 0; at < bytes; at += 64) {
+    memref::PrefetchOp::create(b, ctx.k.loc(), ctx.store.arena(), ctx.k.add(address, at), /*isWrite=*/false, /*localityHint=*/2,
+                               /*isDataCache=*/true);
+  }
+}
+
+int64_t AttendSpec::partialWidth() const {
+  const ColumnLayout &layout = values();
+  if (layout.rotated) {
+    return 2 * paddedDim();
+  }
+  return layout.rank > 0 ? paddedDim() + paddedWidth(layout.rank) + lanes : paddedDim();
+}
 
 std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
-  for (int64_t column : {spec.k, spec.v}) {
-    const ColumnLayout &layout = spec.columns[column];
-    if (layout.width != spec.headDim) {
-      return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " + std::to_string(layout.width);
+  for (const ColumnLayout *layout : {&spec.keys(), &spec.values()}) {
+    if (layout->width != spec.headDim) {
+      return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " + std::to_string(layout->width);
     }
   }
+  if (spec.kvHeads < 1 || spec.queryHeads % spec.kvHeads != 0) {
+    return "expected query heads to be a multiple of " + std::to_string(spec.kvHeads) + " KV heads, got " + std::to_string(spec.queryHeads);
+  }
+  if (spec.splitRows < attendTile || spec.splitRows % attendTile != 0) {
+    return "expected a split of a multiple of 64 rows, got " + std::to_string(spec.splitRows);
+  }
+  if (spec.ropeView && (spec.headDim % 2 != 0 || spec.keys().coded)) {
+    return "expected dense keys of an even width under a rope view, got " + std::to_string(spec.headDim) + " values, " +
+           (spec.keys().coded ? "coded" : "dense");
+  }
   return "";
+}
+
+/// The leaf of coded keys, and what has to be computed from the queries first.
+static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves &leaves) {
+  KernelBuilder &k = ctx.k;
+  const ColumnLayout &layout = ctx.spec.keys();
+  int64_t group = ctx.spec.group();
+  if (layout.rank > 0) {
+    Value projected = attendScratch(k, group * paddedWidth(layout.rank)), constants = attendScratch(k, group);
+    leaves.prepare.push_back([&ctx, projected, constants] { projectAttendQueries(ctx, projected, constants); });
+    leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), projected, constants)});
+    return;
+  }
+  Value queries = ctx.queries;
+  if (layout.rotated) {
+    queries = attendScratch(k, group * ctx.spec.paddedDim());
+    leaves.prepare.push_back([&ctx, queries] { rotateAttendQueries(ctx, queries); });
+  }
+  leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
+}
+
+static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeaves &leaves) {
+  const ColumnLayout &layout = ctx.spec.values();
+  int64_t behindExact = ctx.spec.paddedDim();
+  if (layout.rank > 0) {
+    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), behindExact)});
+    leaves.values.push_back({segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
+    return;
+  }
+  leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), layout.rotated ? behindExact : 0)});
 }
 
 AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
@@ -41,14 +100,21 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
   for (SegmentKind kind : {SegmentKind::Sinks, SegmentKind::Coded, SegmentKind::Exact}) {
     if (ctx.store.hasSegment(spec.k, kind)) {
       SegmentAccess segment = ctx.store.segment(spec.k, kind, ctx.head);
-      leaves.logits.push_back({segment, makeDenseLogitLeaf(ctx, segment, spec.headDim, ctx.queries)});
+      if (kind == SegmentKind::Coded) {
+        addCodedKeys(ctx, segment, leaves);
+      } else {
+        auto loader = spec.ropeView ? makeRopeLoader(ctx, segment, spec.headDim) : makeDenseLoader(ctx, segment, spec.headDim);
+        leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, std::move(loader), ctx.queries)});
+      }
     }
     if (spec.wantsOut && ctx.store.hasSegment(spec.v, kind)) {
       SegmentAccess segment = ctx.store.segment(spec.v, kind, ctx.head);
-      leaves.values.push_back({segment, makeDenseValueLeaf(ctx, segment, spec.headDim, 0)});
+      if (kind == SegmentKind::Coded) {
+        addCodedValues(ctx, segment, leaves);
+      } else {
+        leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, spec.headDim), 0)});
+      }
     }
   }
   return leaves;
 }
-
-void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvHead) {}

@@ -5,7 +5,7 @@
 //
 // Invariant: splits are added in ascending order.
 
-#include "targets/cpu/AttendLeaf.h"
+#include "targets/cpu/AttendMaps.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 

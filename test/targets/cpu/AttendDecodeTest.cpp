@@ -137,3 +137,82 @@ TEST(AttendDecode, FullyMaskedRowGivesZero) {
   EXPECT_EQ(problem.out[0], 0.0);
   EXPECT_TRUE(std::isinf(problem.lse[0]));
 }
+
+TEST(AttendDecode, EveryKeyFormatWithEveryValueFormat) {
+  const char *formats[] = {
+      "f16",
+      "bf16",
+      "recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(0), block(1)>",
+      "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), block(1)>, 5>",
+      "recent<affine<8, tile(channel:64), none, scale_f32, lsb(channel)>, keep(3), block(2)>",
+      "recent<affine<3, tile(channel:24), min_f32, scale_bf16, lsb(channel)>, keep(0), block(1)>",
+      "sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>, 32>",
+      "recent<affine<4, tile(token:24), zp_u8, scale_f16, lsb(token)>, keep(5), block(48)>",
+      "sinks<recent<rotated<affine<4, tile(channel:64), zp_f16, scale_f16, lsb(channel)>, hadamard>, keep(1), block(1)>, 3>",
+      "sinks<recent<factor<24, f16>, keep(9), block(4)>, 2>",
+  };
+  for (const char *k : formats) {
+    for (const char *v : formats) {
+      AttendShape shape;
+      shape.k = k;
+      shape.v = v;
+      shape.group = 4;
+      check(shape, {{1, 63}, {65, 64}, {300, 277}});
+    }
+  }
+}
+
+TEST(AttendDecode, FormatsOverShapes) {
+  const char *formats[] = {
+      "recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(0), block(1)>",
+      "recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), block(1)>",
+      "recent<affine<8, tile(channel:16), zp_u8, scale_f16, lsb(channel)>, keep(7), block(1)>",
+      "recent<affine<3, tile(channel:40), min_f16, scale_f16, lsb(channel)>, keep(0), block(1)>",
+      "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>",
+      "recent<affine<4, tile(token:64), none, scale_f32, lsb(token)>, keep(0), block(64)>",
+      "recent<affine<8, tile(token:4), min_f16, scale_f16, lsb(token)>, keep(0), block(4)>",
+      "recent<rotated<affine<4, tile(channel:128), zp_f16, scale_f16, lsb(channel)>, hadamard>, keep(1), block(1)>",
+      "recent<factor<64, bf16>, keep(9), block(4)>",
+  };
+  for (const char *format : formats) {
+    for (auto [group, dim] : {std::pair<int64_t, int64_t>{1, 64}, {1, 128}, {4, 128}, {3, 64}, {8, 128}}) {
+      for (Isa isa : {Isa::V4, Isa::V3}) {
+        AttendShape shape;
+        shape.k = shape.v = format;
+        shape.group = group;
+        shape.headDim = dim;
+        shape.isa = isa;
+        check(shape, isa == Isa::V4 ? someLengths : std::vector<std::vector<int64_t>>{{130, 65}});
+      }
+    }
+  }
+}
+
+TEST(AttendDecode, CodesOfOddHeadDims) {
+  const char *formats[] = {
+      "recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), block(1)>",
+      "recent<affine<3, tile(channel:24), min_f16, scale_f16, lsb(channel)>, keep(0), block(1)>",
+      "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>",
+      "recent<factor<7, f16>, keep(9), block(4)>",
+  };
+  for (const char *format : formats) {
+    for (int64_t dim : {8, 40, 80, 96, 256}) {
+      AttendShape shape;
+      shape.k = shape.v = format;
+      shape.group = 2;
+      shape.headDim = dim;
+      check(shape, {{130, 65}});
+    }
+  }
+}
+
+TEST(AttendDecode, RopeView) {
+  for (int64_t dim : {8, 40, 64, 128}) {
+    AttendShape shape;
+    shape.k = "f16";
+    shape.group = 4;
+    shape.headDim = dim;
+    shape.ropeView = true;
+    check(shape, {{1, 7}, {300, 65}});
+  }
+}
