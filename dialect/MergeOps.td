@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Merging: folds dropped rows into kept ones.
+
+#ifndef KVCACHE_MERGE_OPS
+#define KVCACHE_MERGE_OPS
+
+include "dialect/KVCacheTypes.td"
+
+def KVCache_MergeIntoOp : KVCache_ComputeOp<"merge.into"> {
+  let summary = "weighted mean of each destination row with the rows assigned to it";
+  let arguments = (ins KVCache_Tensor:$source, KVCache_Tensor:$destination, KVCache_Index:$at, KVCache_Tensor:$weight);
+  let results = (outs KVCache_Tensor:$output);
+  let assemblyFormat = [{
+    $source `,` $destination `at` $at `weight` $weight attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif

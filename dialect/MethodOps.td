@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The structure of a method: parameters, states, artefacts, phases and composition.
+
+#ifndef KVCACHE_METHOD_OPS
+#define KVCACHE_METHOD_OPS
+
+include "dialect/KVCacheTypes.td"
+include "mlir/IR/RegionKindInterface.td"
+
+def KVCache_MethodOp : KVCache_Op<"method", [IsolatedFromAbove, NoTerminator, SingleBlock, Symbol, SymbolTable]> {
+  let summary = "one compression method: a symbol table of parameters, states and phases";
+  let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<DictionaryAttr>:$info);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name (`info` $info^)? $body attr-dict";
+  let extraClassDeclaration = [{
+    /// A text of the info dictionary (paper, family, title); empty when absent.
+    ::llvm::StringRef getInfoText(::llvm::StringRef key);
+  }];
+}
+
+def KVCache_ParamOp : KVCache_Op<"param", [HasParent<"MethodOp">, Symbol]> {
+  let summary = "a parameter: default value, and the values it may take";
+  let description = [{
+    `= 64 : index in [1, 4096]` (closed range), `in {2, 4}` (set). Values: integers and floats with
+    their type, booleans, strings, integer lists, a text with a type (an expression over geometry,
+    `"D / 2" : i64`), a method name (`"snapkv" : method`: slots left out here come from there).
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, AnyAttr:$value, OptionalAttr<TypeAttr>:$type,
+                       UnitAttr:$is_method, OptionalAttr<ArrayAttr>:$range, OptionalAttr<ArrayAttr>:$choices);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// A text to be evaluated over geometry, e.g. "D / 2".
+    bool isExpression();
+    bool isList();
+    /// Says in `reason` why `value` (same kind as the default) is not allowed; true when it is.
+    bool allows(::mlir::Attribute value, std::string &reason);
+  }];
+}
+
+def KVCache_StateOp : KVCache_Op<"state", [HasParent<"MethodOp">, Symbol]> {
+  let summary = "a value that survives phases";
+  let description = [{
+    A cache keeps its declared type for the whole method. `fixed` names the artefacts (basis, mean) of
+    a factor column; `when` makes the state exist only for one value of a parameter.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, OptionalAttr<DictionaryAttr>:$fixed,
+                       OptionalAttr<KVCache_ConditionAttr>:$condition);
+  let assemblyFormat = [{
+    $sym_name `:` $type (`fixed` $fixed^)? (`when` custom<Condition>($condition)^)? attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+def KVCache_ArtefactOp : KVCache_Op<"artefact", [HasParent<"MethodOp">, Symbol]> {
+  let summary = "a result of the calibrate phase, kept with the compiled method";
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
+  let assemblyFormat = "$sym_name `:` $type attr-dict";
+  let hasVerifier = 1;
+}
+
+def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAbove, SingleBlock]> {
+  let summary = "what a method does at one point of decoding";
+  let description = [{
+    Kinds fill slots; several kinds may share one region. Each block argument is bound to a role, a
+    state, a parameter or an artefact. `layers(except(@list))` skips the layers of a list parameter;
+    `on` names triggers, `when` a parameter value without which the phase does not exist.
+  }];
+  let arguments = (ins ArrayAttr:$kinds, ArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
+                       OptionalAttr<ArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    bool hasKind(::llvm::StringRef kind);
+    BindingAttr getBinding(unsigned argument);
+    ::mlir::Block &getBlock() { return getBody().front(); }
+    /// The block argument bound to `role` (keyword) or to the symbol `@name`; null when there is none.
+    ::mlir::BlockArgument getArgumentFor(::llvm::StringRef roleOrSymbol);
+    NextOp getNext();
+  }];
+}
+
+def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]> {
+  let summary = "ends a phase: named results and new values of states";
+  let description = [{
+    Names: `out`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
+    states are committed: storage invariants (exact rows, blocks) are restored at the end of the event.
+  }];
+  let arguments = (ins ArrayAttr:$names, Variadic<KVCache_Any>:$values);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The value called `name` (`score`) or `@name`; null when there is none.
+    ::mlir::Value getValueFor(::llvm::StringRef nameOrSymbol);
+  }];
+}
+
+def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
+  let summary = "a method whose slots come from several methods";
+  let arguments = (ins SymbolNameAttr:$sym_name, ArrayAttr:$methods);
+  let assemblyFormat = "$sym_name `=` $methods attr-dict";
+  let hasVerifier = 1;
+}
+
+def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp"]>]> {
+  let summary = "ends a scalar region";
+  let arguments = (ins Variadic<KVCache_Scalar>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Checks of the select family. Markers C1.. refer to the descriptions in SelectOps.td.
+
+#include "dialect/SelectOps.h"
+
+#include "dialect/Axes.h"
+#include "dialect/KVCacheDialect.h"
+#include "dialect/Syntax.h"
+#include "dialect/ScalarBody.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/STLExtras.h"
+
+#define GET_OP_CLASSES
+#include "dialect/SelectOps.cpp.inc"
+
+namespace mlir::kvcache {
+
+void registerSelectOps(KVCacheDialect *dialect) {
+  KVCacheDialect::addOps<
+#define GET_OP_LIST
+#include "dialect/SelectOps.cpp.inc"
+      >(dialect);
+}
+
+/// The axes of a selection: those of what is ranked, the domain replaced by the selection's instance.
+static LogicalResult verifySelection(Operation *op, IndexSetType index, ArrayRef<AxisAttr> ranked) {
+  if (!index.isSelection()) {
+    return op->emitOpError() << "expected a selection (an instance of its domain as last axis), got " << index;
+  }
+  if (failed(expectAxis(op, "operand", ranked, index.getDomain()))) {
+    return failure();
+  }
+  SmallVector<AxisAttr> expected = without(ranked, {index.getDomain()});
+  expected.push_back(index.getAxes().back());
+  return expectAxes(op, "result", expected, index.getAxes(), /*ordered=*/false);
+}
+
+LogicalResult SelectTopkOp::verify() {
+  auto index = cast<IndexSetType>(getOutput().getType());
+  if (failed(verifySelection(*this, index, axesOf(getScores())))) { // C1
+    return failure();
+  }
+  auto perHead = dyn_cast<AxisTensorType>(getBudget().getType());
+  if (perHead && hasFloatElements(perHead)) { // C2
+    return emitOpError() << "budget: expected integers, got " << perHead;
+  }
+  return expectSubset(*this, "budget", without(axesOf(getScores()), {index.getDomain()}), axesOf(getBudget())); // C2
+}
+
+ParseResult SelectWhereOp::parse(OpAsmParser &parser, OperationState &result) {
+  StringAttr axis;
+  if (parseScalarOp(parser, result, &axis)) {
+    return failure();
+  }
+  result.addAttribute("axis", axis);
+  return success();
+}
+
+void SelectWhereOp::print(OpAsmPrinter &printer) { printScalarOp(printer, *this, getAxisAttr()); }
+
+LogicalResult SelectWhereOp::verify() {
+  SmallVector<AxisAttr> united;
+  std::string clash;
+  for (Type input : getInputs().getTypes()) { // C1
+    if (!unite(united, axesOf(input), clash)) {
+      return emitOpError() << "inputs disagree on the extent of axis '" << clash << "'";
+    }
+  }
+  auto index = cast<IndexSetType>(getOutput().getType());
+  if (index.getDomain() != getAxis()) { // C1
+    return emitOpError() << "expected a selection of '" << getAxis() << "', got of '" << index.getDomain() << "'";
+  }
+  if (failed(verifySelection(*this, index, united))) { // C1
+    return failure();
+  }
+  return verifyScalarBody(*this, getScalarBody(), {IntegerType::get(getContext(), 1)}); // C2, C3
+}
+
+LogicalResult SelectComplementOp::verify() {
+  auto kept = cast<IndexSetType>(getKept().getType()), rest = cast<IndexSetType>(getOutput().getType());
+  if (!kept.isSelection() || kept.getDomain() != rest.getDomain()) { // C1
+    return emitOpError() << "expected selections of one axis, got " << kept << " and " << rest;
+  }
+  if (failed(expectAxis(*this, "operand", axesOf(getOf()), kept.getDomain()))) { // C1
+    return failure();
+  }
+  if (!rest.isSelection() || rest.getAxes().back().getName() == kept.getAxes().back().getName()) { // C2
+    return emitOpError() << "expected a result with another instance than '" << kept.getAxes().back().getName() << "', got "
+                         << rest;
+  }
+  return expectAxes(*this, "result", kept.getAxes().drop_back(), rest.getAxes().drop_back()); // C2
+}
+
+LogicalResult SelectAllocOp::verify() {
+  if (getRule() != "global_topk") { // C1
+    return emitOpError() << "expected global_topk, got '" << getRule() << "'";
+  }
+  ArrayRef<AxisAttr> scores = axesOf(getScores());
+  FailureOr<AxisAttr> token = expectAxis(*this, "scores", scores, "token"); // C2
+  if (failed(token) || failed(expectAxes(*this, "result", without(scores, {"token"}), axesOf(getOutput())))) {
+    return failure();
+  }
+  if (hasFloatElements(cast<AxisTensorType>(getOutput().getType()))) { // C2
+    return emitOpError() << "expected a result of integers, got " << getOutput().getType();
+  }
+  return success();
+}
+
+} // namespace mlir::kvcache
