@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Temporary file, flush, rename. Invariant: `path` never names a half-written file.
+// Temporary file, flush, rename. Invariant: `path` never names a half-written
+// file.
 
 #include "runtime/io/AtomicFile.h"
 
@@ -25,7 +26,8 @@ AtomicFile::~AtomicFile() {
 }
 
 Status AtomicFile::failure(const char *action) const {
-  return Status::unavailable("cannot " + std::string(action) + " '" + path_ + "': " + std::strerror(errno));
+  return Status::unavailable("cannot " + std::string(action) + " '" + path_ +
+                             "': " + std::strerror(errno));
 }
 
 Status AtomicFile::open() {
@@ -37,7 +39,8 @@ Status AtomicFile::open() {
     return failure("create");
   }
   temporary_ = name.data();
-  // mkstemp makes the file private; give it the mode an ordinary new file would have.
+  // mkstemp makes the file private; give it the mode an ordinary new file would
+  // have.
   mode_t mask = ::umask(0);
   ::umask(mask);
   if (::fchmod(descriptor, 0666 & ~mask) != 0) {
@@ -92,7 +95,8 @@ Status writeFileAtomically(const std::string &path, const std::string &text) {
 StatusOr<std::string> readWholeFile(const std::string &path, int64_t maxBytes) {
   std::FILE *file = std::fopen(path.c_str(), "rb");
   if (!file) {
-    return Status::badInput("cannot read '" + path + "': " + std::strerror(errno));
+    return Status::badInput("cannot read '" + path +
+                            "': " + std::strerror(errno));
   }
   std::string text;
   char buffer[1 << 16];
@@ -101,7 +105,8 @@ StatusOr<std::string> readWholeFile(const std::string &path, int64_t maxBytes) {
     text.append(buffer, got);
     if (static_cast<int64_t>(text.size()) > maxBytes) {
       std::fclose(file);
-      return Status::badInput("cannot read '" + path + "': expected at most " + std::to_string(maxBytes) + " bytes");
+      return Status::badInput("cannot read '" + path + "': expected at most " +
+                              std::to_string(maxBytes) + " bytes");
     }
   }
   bool failed = std::ferror(file) != 0;

@@ -11,8 +11,9 @@
 
 namespace kvcache::rt {
 
-/// Writes to a temporary file in the folder of `path`; `commit` makes it `path`. Destroyed without
-/// commit, it leaves nothing behind and `path` as it was.
+/// Writes to a temporary file in the folder of `path`; `commit` makes it
+/// `path`. Destroyed without commit, it leaves nothing behind and `path` as it
+/// was.
 class AtomicFile {
 public:
   explicit AtomicFile(std::string path);
@@ -20,7 +21,8 @@ public:
   AtomicFile(const AtomicFile &) = delete;
   AtomicFile &operator=(const AtomicFile &) = delete;
 
-  /// Appends; opens the temporary file at the first call. Unavailable, with the system's reason, on failure.
+  /// Appends; opens the temporary file at the first call. Unavailable, with the
+  /// system's reason, on failure.
   Status append(const void *data, size_t bytes);
   /// Flushes to the disk and renames.
   Status commit();
@@ -35,7 +37,9 @@ private:
 
 /// Writes `text` as the whole content of `path`.
 Status writeFileAtomically(const std::string &path, const std::string &text);
-/// The whole content of a regular file. Bad input when it cannot be opened or is larger than `maxBytes`.
-StatusOr<std::string> readWholeFile(const std::string &path, int64_t maxBytes = int64_t(1) << 30);
+/// The whole content of a regular file. Bad input when it cannot be opened or
+/// is larger than `maxBytes`.
+StatusOr<std::string> readWholeFile(const std::string &path,
+                                    int64_t maxBytes = int64_t(1) << 30);
 
 } // namespace kvcache::rt

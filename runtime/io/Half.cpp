@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Bulk conversions. Invariant: element i of the result equals the scalar function of element i.
+// Bulk conversions. Invariant: element i of the result equals the scalar
+// function of element i.
 
 #include "runtime/io/Half.h"
 

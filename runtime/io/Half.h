@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// IEEE binary16 and bfloat16 to and from f32, by bit arithmetic: rounding is to nearest, ties to
-// even, the same on every machine and in every rounding mode. Infinities stay, NaN stays NaN.
+// IEEE binary16 and bfloat16 to and from f32, by bit arithmetic: rounding is to
+// nearest, ties to even, the same on every machine and in every rounding mode.
+// Infinities stay, NaN stays NaN.
 
 #pragma once
 
@@ -46,12 +47,15 @@ inline uint16_t f16FromF32(float value) {
   uint32_t sign = (bits >> 16) & 0x8000u;
   uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude >= 0x7f800000u) {
-    uint32_t payload = magnitude > 0x7f800000u ? 0x200u | ((magnitude >> 13) & 0x3ffu) : 0u;
+    uint32_t payload =
+        magnitude > 0x7f800000u ? 0x200u | ((magnitude >> 13) & 0x3ffu) : 0u;
     return static_cast<uint16_t>(sign | 0x7c00u | payload);
   }
   if (magnitude >= 0x38800000u) { // normal in binary16, or too large
-    uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
-    return static_cast<uint16_t>(sign | (rounded >= 0x0f800000u ? 0x7c00u : rounded >> 13));
+    uint32_t rounded =
+        magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
+    return static_cast<uint16_t>(
+        sign | (rounded >= 0x0f800000u ? 0x7c00u : rounded >> 13));
   }
   if (magnitude < 0x33000000u) { // below half of the smallest subnormal
     return static_cast<uint16_t>(sign);
@@ -66,7 +70,9 @@ inline uint16_t f16FromF32(float value) {
 }
 
 /// Exact: a bfloat16 is the upper half of an f32.
-inline float f32FromBf16(uint16_t half) { return f32FromBits(static_cast<uint32_t>(half) << 16); }
+inline float f32FromBf16(uint16_t half) {
+  return f32FromBits(static_cast<uint32_t>(half) << 16);
+}
 
 /// Rounds to nearest, ties to even.
 inline uint16_t bf16FromF32(float value) {
@@ -77,8 +83,8 @@ inline uint16_t bf16FromF32(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-/// The bulk forms take `count` elements; the 16-bit side may be unaligned (a mapped file), and the
-/// two sides must not overlap.
+/// The bulk forms take `count` elements; the 16-bit side may be unaligned (a
+/// mapped file), and the two sides must not overlap.
 void f32FromF16(const void *halves, float *values, int64_t count);
 void f16FromF32(const float *values, void *halves, int64_t count);
 void f32FromBf16(const void *halves, float *values, int64_t count);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The writer. Invariant: equal tensors and metadata give equal bytes, whatever the order of the calls.
+// The writer. Invariant: equal tensors and metadata give equal bytes, whatever
+// the order of the calls.
 
 #include "runtime/io/AtomicFile.h"
 #include "runtime/io/Safetensors.h"
@@ -19,12 +20,14 @@ static int64_t byteLength(DType dtype, const std::vector<int64_t> &shape) {
   return bytes;
 }
 
-void SafetensorsWriter::addView(const std::string &name, DType dtype, std::vector<int64_t> shape, const void *data) {
+void SafetensorsWriter::addView(const std::string &name, DType dtype,
+                                std::vector<int64_t> shape, const void *data) {
   int64_t bytes = byteLength(dtype, shape);
   entries_[name] = Entry{dtype, std::move(shape), data, bytes, nullptr};
 }
 
-void SafetensorsWriter::addCopy(const std::string &name, DType dtype, std::vector<int64_t> shape, const void *data) {
+void SafetensorsWriter::addCopy(const std::string &name, DType dtype,
+                                std::vector<int64_t> shape, const void *data) {
   int64_t bytes = byteLength(dtype, shape);
   const auto *begin = static_cast<const uint8_t *>(data);
   auto owned = std::make_shared<std::vector<uint8_t>>(begin, begin + bytes);
@@ -37,9 +40,10 @@ Status SafetensorsWriter::write(const std::string &path) const {
   for (const auto &entry : entries_) {
     order.push_back(&entry);
   }
-  std::stable_sort(order.begin(), order.end(), [](const auto *a, const auto *b) {
-    return dtypeBytes(a->second.dtype) > dtypeBytes(b->second.dtype);
-  });
+  std::stable_sort(
+      order.begin(), order.end(), [](const auto *a, const auto *b) {
+        return dtypeBytes(a->second.dtype) > dtypeBytes(b->second.dtype);
+      });
   Ordered header = Ordered::object();
   if (!metadata_.empty()) {
     header["__metadata__"] = metadata_;
@@ -52,17 +56,20 @@ Status SafetensorsWriter::write(const std::string &path) const {
                             {"data_offsets", {offset, offset + tensor.bytes}}};
     offset += tensor.bytes;
   }
-  std::string text = header.dump(-1, ' ', false, Ordered::error_handler_t::replace);
+  std::string text =
+      header.dump(-1, ' ', false, Ordered::error_handler_t::replace);
   text.append((8 - text.size() % 8) % 8, ' ');
   uint8_t length[8];
   for (int i = 0; i < 8; ++i) {
-    length[i] = static_cast<uint8_t>(static_cast<uint64_t>(text.size()) >> (8 * i));
+    length[i] =
+        static_cast<uint8_t>(static_cast<uint64_t>(text.size()) >> (8 * i));
   }
   AtomicFile file(path);
   KVCACHE_RETURN_IF_ERROR(file.append(length, sizeof(length)));
   KVCACHE_RETURN_IF_ERROR(file.append(text.data(), text.size()));
   for (const auto *entry : order) {
-    KVCACHE_RETURN_IF_ERROR(file.append(entry->second.data, static_cast<size_t>(entry->second.bytes)));
+    KVCACHE_RETURN_IF_ERROR(file.append(
+        entry->second.data, static_cast<size_t>(entry->second.bytes)));
   }
   return file.commit();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The forward pass. Invariant: a row's result depends on its own tokens only, not on the rows, chunks
-// or sequences it shares a call with (up to the rounding of the BLAS; see Linear.h).
+// The forward pass. Invariant: a row's result depends on its own tokens only,
+// not on the rows, chunks or sequences it shares a call with (up to the
+// rounding of the BLAS; see Linear.h).
 
 #include "runtime/model/Decoder.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 /// Rows of one pass: `count` tokens of each listed run, one after the other.
 struct Pass {
-  std::vector<size_t> runs;         ///< indices into the runs of the call
+  std::vector<size_t> runs; ///< indices into the runs of the call
   std::vector<Sequence *> sequences;
   std::vector<int64_t> first, count; ///< row range of each entry of `runs`
   std::vector<int32_t> tokens, positions;
@@ -26,7 +27,8 @@ struct Pass {
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 
-  void add(size_t index, const SequenceRun &run, const int32_t *source, int64_t number) {
+  void add(size_t index, const SequenceRun &run, const int32_t *source,
+           int64_t number) {
     runs.push_back(index);
     sequences.push_back(run.sequence);
     first.push_back(rows());
@@ -45,19 +47,24 @@ struct Decoder::Implementation {
   std::unique_ptr<Weights> weights;
   RopeTable rope;
   // Activations of the current pass, [paddedRows, width]; they only grow.
-  std::vector<float> residual, normed, q, k, kPre, v, attention, gate, up, selected, logits;
+  std::vector<float> residual, normed, q, k, kPre, v, attention, gate, up,
+      selected, logits;
 
-  Status checkCall(const Execution &execution, const std::vector<SequenceRun *> &runs) const;
+  Status checkCall(const Execution &execution,
+                   const std::vector<SequenceRun *> &runs) const;
   Status checkTokens(const int32_t *tokens, int64_t count, size_t run) const;
   void reserve(int64_t rows, bool preRopeKeys);
   void embed(const Pass &pass);
   void projectQkv(const LayerWeights &layer, const Pass &pass);
   std::vector<LayerRows> layerRows(const Pass &pass);
   void finishLayer(const LayerWeights &layer, int64_t rows);
-  Status forward(Execution &execution, const Pass &pass, const LayerObserver &observer);
+  Status forward(Execution &execution, const Pass &pass,
+                 const LayerObserver &observer);
   const float *headLogits(const std::vector<int64_t> &rows);
-  Status startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const;
-  void finishChunk(const Pass &pass, int64_t start, bool allLogits, const std::vector<SequenceRun *> &runs);
+  Status startPrefill(const std::vector<SequenceRun *> &runs,
+                      const PrefillOptions &options) const;
+  void finishChunk(const Pass &pass, int64_t start, bool allLogits,
+                   const std::vector<SequenceRun *> &runs);
 };
 
 static void grow(std::vector<float> &buffer, int64_t rows, int64_t width) {
@@ -67,39 +74,54 @@ static void grow(std::vector<float> &buffer, int64_t rows, int64_t width) {
   }
 }
 
-Status Decoder::Implementation::checkCall(const Execution &execution, const std::vector<SequenceRun *> &runs) const {
+Status Decoder::Implementation::checkCall(
+    const Execution &execution, const std::vector<SequenceRun *> &runs) const {
   const Geometry &other = execution.geometry();
-  if (other.layers != config.layers || other.queryHeads != config.queryHeads || other.kvHeads != config.kvHeads ||
-      other.headDim != config.headDim || other.slidingWindow != config.slidingWindow) {
-    auto text = [](int64_t layers, int64_t queryHeads, int64_t kvHeads, int64_t headDim, int64_t window) {
-      return "L=" + std::to_string(layers) + " Hq=" + std::to_string(queryHeads) + " Hkv=" + std::to_string(kvHeads) +
-             " D=" + std::to_string(headDim) + " window=" + std::to_string(window);
+  if (other.layers != config.layers || other.queryHeads != config.queryHeads ||
+      other.kvHeads != config.kvHeads || other.headDim != config.headDim ||
+      other.slidingWindow != config.slidingWindow) {
+    auto text = [](int64_t layers, int64_t queryHeads, int64_t kvHeads,
+                   int64_t headDim, int64_t window) {
+      return "L=" + std::to_string(layers) +
+             " Hq=" + std::to_string(queryHeads) +
+             " Hkv=" + std::to_string(kvHeads) +
+             " D=" + std::to_string(headDim) +
+             " window=" + std::to_string(window);
     };
-    return Status::badInput(
-        "method '" + execution.methodName() + "' is compiled for another model: expected " +
-        text(config.layers, config.queryHeads, config.kvHeads, config.headDim, config.slidingWindow) + ", found " +
-        text(other.layers, other.queryHeads, other.kvHeads, other.headDim, other.slidingWindow));
+    return Status::badInput("method '" + execution.methodName() +
+                            "' is compiled for another model: expected " +
+                            text(config.layers, config.queryHeads,
+                                 config.kvHeads, config.headDim,
+                                 config.slidingWindow) +
+                            ", found " +
+                            text(other.layers, other.queryHeads, other.kvHeads,
+                                 other.headDim, other.slidingWindow));
   }
   for (const SequenceRun *run : runs) {
     if (!run || !run->sequence) {
-      return Status::internal("a run without a sequence was given to the decoder");
+      return Status::internal(
+          "a run without a sequence was given to the decoder");
     }
   }
   return Status::ok();
 }
 
-Status Decoder::Implementation::checkTokens(const int32_t *tokens, int64_t count, size_t run) const {
+Status Decoder::Implementation::checkTokens(const int32_t *tokens,
+                                            int64_t count, size_t run) const {
   for (int64_t i = 0; i < count; ++i) {
     if (tokens[i] < 0 || tokens[i] >= config.vocabSize) {
-      return Status::badInput("token " + std::to_string(i) + " of sequence " + std::to_string(run) + ": expected 0.." +
-                              std::to_string(config.vocabSize - 1) + ", found " + std::to_string(tokens[i]));
+      return Status::badInput("token " + std::to_string(i) + " of sequence " +
+                              std::to_string(run) + ": expected 0.." +
+                              std::to_string(config.vocabSize - 1) +
+                              ", found " + std::to_string(tokens[i]));
     }
   }
   return Status::ok();
 }
 
 void Decoder::Implementation::reserve(int64_t rows, bool preRopeKeys) {
-  int64_t queryWidth = config.queryHeads * config.headDim, kvWidth = config.kvHeads * config.headDim;
+  int64_t queryWidth = config.queryHeads * config.headDim,
+          kvWidth = config.kvHeads * config.headDim;
   grow(residual, rows, config.hiddenSize);
   grow(normed, rows, config.hiddenSize);
   grow(q, rows, queryWidth);
@@ -116,29 +138,38 @@ void Decoder::Implementation::reserve(int64_t rows, bool preRopeKeys) {
 void Decoder::Implementation::embed(const Pass &pass) {
   int64_t width = config.hiddenSize;
   for (int64_t r = 0; r < pass.rows(); ++r) {
-    const float *row = weights->embedding.data + pass.tokens[static_cast<size_t>(r)] * width;
+    const float *row =
+        weights->embedding.data + pass.tokens[static_cast<size_t>(r)] * width;
     std::copy(row, row + width, residual.begin() + r * width);
   }
 }
 
-void Decoder::Implementation::projectQkv(const LayerWeights &layer, const Pass &pass) {
+void Decoder::Implementation::projectQkv(const LayerWeights &layer,
+                                         const Pass &pass) {
   int64_t rows = pass.rows();
-  rmsNorm(residual.data(), layer.inputNorm, config.rmsNormEps, rows, config.hiddenSize, normed.data());
+  rmsNorm(residual.data(), layer.inputNorm, config.rmsNormEps, rows,
+          config.hiddenSize, normed.data());
   multiply(normed.data(), rows,
-           {{layer.q, layer.qBias, q.data()}, {layer.k, layer.kBias, k.data()}, {layer.v, layer.vBias, v.data()}});
+           {{layer.q, layer.qBias, q.data()},
+            {layer.k, layer.kBias, k.data()},
+            {layer.v, layer.vBias, v.data()}});
   if (config.qkNorm) {
-    rmsNorm(q.data(), layer.qNorm, config.rmsNormEps, rows * config.queryHeads, config.headDim, q.data());
-    rmsNorm(k.data(), layer.kNorm, config.rmsNormEps, rows * config.kvHeads, config.headDim, k.data());
+    rmsNorm(q.data(), layer.qNorm, config.rmsNormEps, rows * config.queryHeads,
+            config.headDim, q.data());
+    rmsNorm(k.data(), layer.kNorm, config.rmsNormEps, rows * config.kvHeads,
+            config.headDim, k.data());
   }
   if (pass.preRopeKeys) {
-    std::copy(k.begin(), k.begin() + rows * config.kvHeads * config.headDim, kPre.begin());
+    std::copy(k.begin(), k.begin() + rows * config.kvHeads * config.headDim,
+              kPre.begin());
   }
   rope.rotate(q.data(), config.queryHeads);
   rope.rotate(k.data(), config.kvHeads);
 }
 
 std::vector<LayerRows> Decoder::Implementation::layerRows(const Pass &pass) {
-  int64_t queryWidth = config.queryHeads * config.headDim, kvWidth = config.kvHeads * config.headDim;
+  int64_t queryWidth = config.queryHeads * config.headDim,
+          kvWidth = config.kvHeads * config.headDim;
   std::vector<LayerRows> rows(pass.runs.size());
   for (size_t i = 0; i < rows.size(); ++i) {
     int64_t first = pass.first[i];
@@ -153,20 +184,28 @@ std::vector<LayerRows> Decoder::Implementation::layerRows(const Pass &pass) {
   return rows;
 }
 
-void Decoder::Implementation::finishLayer(const LayerWeights &layer, int64_t rows) {
-  multiply(attention.data(), rows, {{layer.o, layer.oBias, residual.data(), true}});
-  rmsNorm(residual.data(), layer.postNorm, config.rmsNormEps, rows, config.hiddenSize, normed.data());
-  multiply(normed.data(), rows, {{layer.gate, layer.gateBias, gate.data()}, {layer.up, layer.upBias, up.data()}});
+void Decoder::Implementation::finishLayer(const LayerWeights &layer,
+                                          int64_t rows) {
+  multiply(attention.data(), rows,
+           {{layer.o, layer.oBias, residual.data(), true}});
+  rmsNorm(residual.data(), layer.postNorm, config.rmsNormEps, rows,
+          config.hiddenSize, normed.data());
+  multiply(normed.data(), rows,
+           {{layer.gate, layer.gateBias, gate.data()},
+            {layer.up, layer.upBias, up.data()}});
   swiglu(gate.data(), up.data(), rows, config.intermediateSize);
-  multiply(gate.data(), rows, {{layer.down, layer.downBias, residual.data(), true}});
+  multiply(gate.data(), rows,
+           {{layer.down, layer.downBias, residual.data(), true}});
 }
 
-Status Decoder::Implementation::forward(Execution &execution, const Pass &pass, const LayerObserver &observer) {
+Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
+                                        const LayerObserver &observer) {
   reserve(pass.rows(), pass.preRopeKeys);
   rope.fill(pass.positions, config.ropeInvFreq);
   embed(pass);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const LayerWeights &layerWeights = weights->layers[static_cast<size_t>(layer)];
+    const LayerWeights &layerWeights =
+        weights->layers[static_cast<size_t>(layer)];
     projectQkv(layerWeights, pass);
     std::vector<LayerRows> rows = layerRows(pass);
     if (pass.decode) {
@@ -182,8 +221,10 @@ Status Decoder::Implementation::forward(Execution &execution, const Pass &pass, 
   return Status::ok();
 }
 
-/// Logits [rows, V] of some rows of the residual stream; valid until the next call.
-const float *Decoder::Implementation::headLogits(const std::vector<int64_t> &rows) {
+/// Logits [rows, V] of some rows of the residual stream; valid until the next
+/// call.
+const float *
+Decoder::Implementation::headLogits(const std::vector<int64_t> &rows) {
   int64_t number = static_cast<int64_t>(rows.size()), width = config.hiddenSize;
   grow(selected, number, width);
   grow(logits, number, config.vocabSize);
@@ -191,7 +232,8 @@ const float *Decoder::Implementation::headLogits(const std::vector<int64_t> &row
     const float *row = residual.data() + rows[static_cast<size_t>(i)] * width;
     std::copy(row, row + width, selected.begin() + i * width);
   }
-  rmsNorm(selected.data(), weights->finalNorm, config.rmsNormEps, number, width, selected.data());
+  rmsNorm(selected.data(), weights->finalNorm, config.rmsNormEps, number, width,
+          selected.data());
   multiply(selected.data(), number, {{weights->head, nullptr, logits.data()}});
   return logits.data();
 }
@@ -204,7 +246,8 @@ StatusOr<std::unique_ptr<Decoder>> Decoder::load(const std::string &directory) {
   if (!config.isOk()) {
     return config.status();
   }
-  StatusOr<std::unique_ptr<Weights>> weights = Weights::load(directory, *config);
+  StatusOr<std::unique_ptr<Weights>> weights =
+      Weights::load(directory, *config);
   if (!weights.isOk()) {
     return weights.status();
   }
@@ -216,35 +259,49 @@ StatusOr<std::unique_ptr<Decoder>> Decoder::load(const std::string &directory) {
 
 const ModelConfig &Decoder::config() const { return implementation_->config; }
 
-Geometry Decoder::geometry(ElementType act) const { return implementation_->config.geometry(act); }
+Geometry Decoder::geometry(ElementType act) const {
+  return implementation_->config.geometry(act);
+}
 
-Status Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const {
+Status
+Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs,
+                                      const PrefillOptions &options) const {
   if (options.chunk < 1) {
-    return Status::badInput("prefill chunk: expected at least 1 token, found " + std::to_string(options.chunk));
+    return Status::badInput("prefill chunk: expected at least 1 token, found " +
+                            std::to_string(options.chunk));
   }
   for (size_t i = 0; i < runs.size(); ++i) {
     int64_t length = static_cast<int64_t>(runs[i]->prompt.size());
     if (length == 0) {
-      return Status::badInput("the prompt of sequence " + std::to_string(i) + " is empty: expected at least one token");
+      return Status::badInput("the prompt of sequence " + std::to_string(i) +
+                              " is empty: expected at least one token");
     }
     KVCACHE_RETURN_IF_ERROR(checkTokens(runs[i]->prompt.data(), length, i));
-    runs[i]->logits.assign(static_cast<size_t>((options.allLogits ? length : 1) * config.vocabSize), 0.0f);
+    runs[i]->logits.assign(
+        static_cast<size_t>((options.allLogits ? length : 1) *
+                            config.vocabSize),
+        0.0f);
   }
   return Status::ok();
 }
 
-/// After the forward pass of the chunk at `start`: moves the runs on and stores the logits asked for.
-void Decoder::Implementation::finishChunk(const Pass &pass, int64_t start, bool allLogits, const std::vector<SequenceRun *> &runs) {
+/// After the forward pass of the chunk at `start`: moves the runs on and stores
+/// the logits asked for.
+void Decoder::Implementation::finishChunk(
+    const Pass &pass, int64_t start, bool allLogits,
+    const std::vector<SequenceRun *> &runs) {
   std::vector<int64_t> rows;
   std::vector<float *> targets;
   for (size_t j = 0; j < pass.runs.size(); ++j) {
     SequenceRun &run = *runs[pass.runs[j]];
     run.position += pass.count[j];
-    bool last = start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
+    bool last =
+        start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
     int64_t wanted = allLogits ? pass.count[j] : (last ? 1 : 0);
     for (int64_t r = pass.count[j] - wanted; r < pass.count[j]; ++r) {
       rows.push_back(pass.first[j] + r);
-      targets.push_back(run.logits.data() + (allLogits ? (start + r) * config.vocabSize : 0));
+      targets.push_back(run.logits.data() +
+                        (allLogits ? (start + r) * config.vocabSize : 0));
     }
   }
   if (rows.empty()) {
@@ -257,7 +314,9 @@ void Decoder::Implementation::finishChunk(const Pass &pass, int64_t start, bool 
   }
 }
 
-Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &runs, const PrefillOptions &options) {
+Status Decoder::prefill(Execution &execution,
+                        const std::vector<SequenceRun *> &runs,
+                        const PrefillOptions &options) {
   Implementation &model = *implementation_;
   KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
   KVCACHE_RETURN_IF_ERROR(model.startPrefill(runs, options));
@@ -271,7 +330,8 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
     for (size_t i = 0; i < runs.size(); ++i) {
       int64_t rest = static_cast<int64_t>(runs[i]->prompt.size()) - start;
       if (rest > 0) {
-        pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, options.chunk));
+        pass.add(i, *runs[i], runs[i]->prompt.data() + start,
+                 std::min(rest, options.chunk));
       }
     }
     KVCACHE_RETURN_IF_ERROR(model.forward(execution, pass, options.observer));
@@ -280,7 +340,8 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
   return Status::ok();
 }
 
-static std::vector<Sequence *> sequencesOf(const std::vector<SequenceRun *> &runs) {
+static std::vector<Sequence *>
+sequencesOf(const std::vector<SequenceRun *> &runs) {
   std::vector<Sequence *> sequences;
   for (const SequenceRun *run : runs) {
     sequences.push_back(run->sequence);
@@ -288,12 +349,15 @@ static std::vector<Sequence *> sequencesOf(const std::vector<SequenceRun *> &run
   return sequences;
 }
 
-Status Decoder::promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs) {
+Status Decoder::promptEnd(Execution &execution,
+                          const std::vector<SequenceRun *> &runs) {
   KVCACHE_RETURN_IF_ERROR(implementation_->checkCall(execution, runs));
   return execution.promptEnd(sequencesOf(runs));
 }
 
-Status Decoder::step(Execution &execution, const std::vector<SequenceRun *> &runs, const int32_t *tokens, float *logits,
+Status Decoder::step(Execution &execution,
+                     const std::vector<SequenceRun *> &runs,
+                     const int32_t *tokens, float *logits,
                      const LayerObserver &observer) {
   Implementation &model = *implementation_;
   KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
@@ -319,7 +383,8 @@ Status Decoder::step(Execution &execution, const std::vector<SequenceRun *> &run
     runs[i]->logits.assign(row, row + vocab);
   }
   if (logits) {
-    std::copy(result, result + static_cast<int64_t>(runs.size()) * vocab, logits);
+    std::copy(result, result + static_cast<int64_t>(runs.size()) * vocab,
+              logits);
   }
   return Status::ok();
 }

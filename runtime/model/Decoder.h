@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A Llama-style decoder. It computes everything but attention, which is always a call into the
-// Execution of a method. Linear layers of all sequences of a call run as one product.
+// A Llama-style decoder. It computes everything but attention, which is always
+// a call into the Execution of a method. Linear layers of all sequences of a
+// call run as one product.
 
 #pragma once
 
@@ -16,25 +17,31 @@
 
 namespace kvcache::rt {
 
-/// Where one sequence stands. A plain value: copy it and give the copy a fork of `sequence` to answer
-/// several questions over one context.
+/// Where one sequence stands. A plain value: copy it and give the copy a fork
+/// of `sequence` to answer several questions over one context.
 struct SequenceRun {
-  Sequence *sequence = nullptr;  ///< made by the Execution it is used with; not owned
-  std::vector<int32_t> prompt;   ///< what `prefill` feeds
-  int64_t position = 0;          ///< tokens fed so far = absolute position of the next token
-  std::vector<float> logits;     ///< [V] after the last token fed; [prompt, V] with PrefillOptions::allLogits
+  Sequence *sequence =
+      nullptr; ///< made by the Execution it is used with; not owned
+  std::vector<int32_t> prompt; ///< what `prefill` feeds
+  int64_t position =
+      0; ///< tokens fed so far = absolute position of the next token
+  std::vector<float> logits; ///< [V] after the last token fed; [prompt, V] with
+                             ///< PrefillOptions::allLogits
 };
 
-/// Sees the activations of each layer right after its attention. `runs` are indices into the runs of
-/// the call; the rows are valid during the call only (q after RoPE, out filled in).
+/// Sees the activations of each layer right after its attention. `runs` are
+/// indices into the runs of the call; the rows are valid during the call only
+/// (q after RoPE, out filled in).
 using LayerObserver =
-    std::function<Status(int64_t layer, const std::vector<size_t> &runs, const std::vector<LayerRows> &rows)>;
+    std::function<Status(int64_t layer, const std::vector<size_t> &runs,
+                         const std::vector<LayerRows> &rows)>;
 
 struct PrefillOptions {
-  int64_t chunk = 512;           ///< tokens of one sequence per pass
-  bool allLogits = false;        ///< logits of every prompt token instead of the last
-  bool preRopeKeys = false;      ///< fill LayerRows::kPre for the observer even if the method needs none
-  LayerObserver observer;        ///< may be empty
+  int64_t chunk = 512;    ///< tokens of one sequence per pass
+  bool allLogits = false; ///< logits of every prompt token instead of the last
+  bool preRopeKeys = false; ///< fill LayerRows::kPre for the observer even if
+                            ///< the method needs none
+  LayerObserver observer;   ///< may be empty
 };
 
 /// A loaded model. Thread-compatible: one call at a time.
@@ -48,16 +55,21 @@ public:
   /// What an executable for this model must be compiled for.
   Geometry geometry(ElementType act) const;
 
-  /// Feeds the whole prompt of each run in chunks; attention is `execution.prefill`. Sets `logits`.
-  /// `promptEnd` is a call of its own, so that it can be timed. Bad input: an empty prompt, a token
-  /// outside the vocabulary, an execution for another geometry.
-  Status prefill(Execution &execution, const std::vector<SequenceRun *> &runs, const PrefillOptions &options = {});
+  /// Feeds the whole prompt of each run in chunks; attention is
+  /// `execution.prefill`. Sets `logits`. `promptEnd` is a call of its own, so
+  /// that it can be timed. Bad input: an empty prompt, a token outside the
+  /// vocabulary, an execution for another geometry.
+  Status prefill(Execution &execution, const std::vector<SequenceRun *> &runs,
+                 const PrefillOptions &options = {});
   /// Ends the prompt of each run (`execution.promptEnd`).
-  Status promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs);
-  /// Feeds one token per run through the decode phase, `stepEnd` included. Sets `logits` of each run,
-  /// and also writes them to `logits` [runs, V] unless that is null.
-  Status step(Execution &execution, const std::vector<SequenceRun *> &runs, const int32_t *tokens,
-              float *logits = nullptr, const LayerObserver &observer = {});
+  Status promptEnd(Execution &execution,
+                   const std::vector<SequenceRun *> &runs);
+  /// Feeds one token per run through the decode phase, `stepEnd` included. Sets
+  /// `logits` of each run, and also writes them to `logits` [runs, V] unless
+  /// that is null.
+  Status step(Execution &execution, const std::vector<SequenceRun *> &runs,
+              const int32_t *tokens, float *logits = nullptr,
+              const LayerObserver &observer = {});
 
 private:
   Decoder();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// RMSNorm, RoPE and SwiGLU over blocks of rows. Invariant: the block size changes no result.
+// RMSNorm, RoPE and SwiGLU over blocks of rows. Invariant: the block size
+// changes no result.
 
 #include "runtime/model/Layers.h"
 
@@ -31,23 +32,30 @@ static float sumOfSquares(const float *x, int64_t width) {
   for (int lane = 0; i < width; ++i, ++lane) {
     partial[lane] += x[i] * x[i];
   }
-  return ((partial[0] + partial[4]) + (partial[2] + partial[6])) + ((partial[1] + partial[5]) + (partial[3] + partial[7]));
+  return ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
+         ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
-void rmsNorm(const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y) {
-  forRowBlocks(rows, std::max<int64_t>(1, 16384 / width), [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) {
-      const float *in = x + r * width;
-      float *out = y + r * width;
-      float scale = 1.0f / std::sqrt(sumOfSquares(in, width) / static_cast<float>(width) + eps);
-      for (int64_t i = 0; i < width; ++i) {
-        out[i] = in[i] * scale * weight[i];
-      }
-    }
-  });
+void rmsNorm(const float *x, const float *weight, float eps, int64_t rows,
+             int64_t width, float *y) {
+  forRowBlocks(rows, std::max<int64_t>(1, 16384 / width),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t r = first; r < last; ++r) {
+                   const float *in = x + r * width;
+                   float *out = y + r * width;
+                   float scale =
+                       1.0f / std::sqrt(sumOfSquares(in, width) /
+                                            static_cast<float>(width) +
+                                        eps);
+                   for (int64_t i = 0; i < width; ++i) {
+                     out[i] = in[i] * scale * weight[i];
+                   }
+                 }
+               });
 }
 
-void RopeTable::fill(const std::vector<int32_t> &positions, const std::vector<float> &inverseFrequencies) {
+void RopeTable::fill(const std::vector<int32_t> &positions,
+                     const std::vector<float> &inverseFrequencies) {
   rows_ = static_cast<int64_t>(positions.size());
   half_ = static_cast<int64_t>(inverseFrequencies.size());
   cosines_.resize(static_cast<size_t>(rows_ * half_));
@@ -55,9 +63,12 @@ void RopeTable::fill(const std::vector<int32_t> &positions, const std::vector<fl
   forRowBlocks(rows_, 64, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       for (int64_t i = 0; i < half_; ++i) {
-        double angle = static_cast<double>(positions[static_cast<size_t>(r)]) * inverseFrequencies[static_cast<size_t>(i)];
-        cosines_[static_cast<size_t>(r * half_ + i)] = static_cast<float>(std::cos(angle));
-        sines_[static_cast<size_t>(r * half_ + i)] = static_cast<float>(std::sin(angle));
+        double angle = static_cast<double>(positions[static_cast<size_t>(r)]) *
+                       inverseFrequencies[static_cast<size_t>(i)];
+        cosines_[static_cast<size_t>(r * half_ + i)] =
+            static_cast<float>(std::cos(angle));
+        sines_[static_cast<size_t>(r * half_ + i)] =
+            static_cast<float>(std::sin(angle));
       }
     }
   });
@@ -82,11 +93,12 @@ void RopeTable::rotate(float *x, int64_t heads) const {
 }
 
 void swiglu(float *gate, const float *up, int64_t rows, int64_t width) {
-  forRowBlocks(rows, std::max<int64_t>(1, 8192 / width), [&](int64_t first, int64_t last) {
-    for (int64_t i = first * width; i < last * width; ++i) {
-      gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
-    }
-  });
+  forRowBlocks(rows, std::max<int64_t>(1, 8192 / width),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t i = first * width; i < last * width; ++i) {
+                   gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+                 }
+               });
 }
 
 } // namespace kvcache::rt

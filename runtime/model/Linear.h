@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Dense products of the decoder: a serial BLAS called in tasks over fixed tiles, so the result does
-// not depend on the number of threads.
+// Dense products of the decoder: a serial BLAS called in tasks over fixed
+// tiles, so the result does not depend on the number of threads.
 
 #pragma once
 
@@ -10,13 +10,15 @@
 
 namespace kvcache::rt {
 
-/// Activation buffers hold a multiple of this many rows. Products run over whole groups, which keeps a
-/// row's rounding independent of how many rows share the call (the BLAS treats a remainder of a
-/// group with other code).
+/// Activation buffers hold a multiple of this many rows. Products run over
+/// whole groups, which keeps a row's rounding independent of how many rows
+/// share the call (the BLAS treats a remainder of a group with other code).
 constexpr int64_t rowGroup = 12;
 
 /// `rows` rounded up to whole groups.
-inline int64_t paddedRows(int64_t rows) { return (rows + rowGroup - 1) / rowGroup * rowGroup; }
+inline int64_t paddedRows(int64_t rows) {
+  return (rows + rowGroup - 1) / rowGroup * rowGroup;
+}
 
 /// A weight matrix [out, in], row-major; not owned.
 struct Matrix {
@@ -32,8 +34,9 @@ struct Product {
   bool accumulate = false;
 };
 
-/// Runs products that share x [paddedRows(rows), in]. Rows past `rows` of x are read and those of y
-/// are overwritten; they carry no meaning.
-void multiply(const float *x, int64_t rows, const std::vector<Product> &products);
+/// Runs products that share x [paddedRows(rows), in]. Rows past `rows` of x are
+/// read and those of y are overwritten; they carry no meaning.
+void multiply(const float *x, int64_t rows,
+              const std::vector<Product> &products);
 
 } // namespace kvcache::rt

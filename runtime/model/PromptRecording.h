@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The activations of a prompt that was run once, to be given to any number of methods: the dense
-// prefill of a sample is computed once and shared. A replayed method sees what it would see in its own
-// prefill as long as its prefill attention is dense.
+// The activations of a prompt that was run once, to be given to any number of
+// methods: the dense prefill of a sample is computed once and shared. A
+// replayed method sees what it would see in its own prefill as long as its
+// prefill attention is dense.
 
 #pragma once
 
@@ -23,7 +24,8 @@ struct RecordOptions {
 
 /// One layer of a recorded prompt of T tokens.
 struct LayerRecording {
-  std::vector<float> q;    ///< [min(T, queryRows), Hq, D], after RoPE: the last rows
+  std::vector<float>
+      q; ///< [min(T, queryRows), Hq, D], after RoPE: the last rows
   std::vector<float> k, v; ///< [T, Hkv, D]
   std::vector<float> kPre; ///< [T, Hkv, D], empty unless asked for
 };
@@ -38,18 +40,23 @@ struct PromptRecording {
   std::vector<float> logits; ///< [V], of the last token
 };
 
-/// Prefills the prompts of `runs` with `dense` and returns what was seen, one recording per run. The
-/// runs are left as after Decoder::prefill: promptEnd is the caller's.
-StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution &dense,
-                                                     const std::vector<SequenceRun *> &runs,
-                                                     const RecordOptions &options);
+/// Prefills the prompts of `runs` with `dense` and returns what was seen, one
+/// recording per run. The runs are left as after Decoder::prefill: promptEnd is
+/// the caller's.
+StatusOr<std::vector<PromptRecording>>
+recordPrompts(Decoder &decoder, Execution &dense,
+              const std::vector<SequenceRun *> &runs,
+              const RecordOptions &options);
 
-/// Feeds a recording to `execution.ingest`, chunk by chunk, and sets position and logits of `run`, whose
-/// sequence must be new. Chunks before the recorded queries come with a null q; a chunk never mixes rows
-/// with and without. Bad input when the method needs queries or keys that were not recorded.
-Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run, int64_t chunk = 512);
+/// Feeds a recording to `execution.ingest`, chunk by chunk, and sets position
+/// and logits of `run`, whose sequence must be new. Chunks before the recorded
+/// queries come with a null q; a chunk never mixes rows with and without. Bad
+/// input when the method needs queries or keys that were not recorded.
+Status replay(const PromptRecording &recording, Execution &execution,
+              SequenceRun &run, int64_t chunk = 512);
 
-/// Feeds the rows of a recording to the calibrate phase; `finishCalibration` is the caller's.
+/// Feeds the rows of a recording to the calibrate phase; `finishCalibration` is
+/// the caller's.
 Status calibrate(const PromptRecording &recording, Execution &execution);
 
 } // namespace kvcache::rt

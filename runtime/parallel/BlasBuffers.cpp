@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Work buffers of OpenBLAS, one stack of them per thread. Invariant: a buffer is in the hands of at
-// most one call. The library itself allocates them (`blas_memory_alloc_nolock`: its own size plus a
-// page), so their size is always right for the library that is loaded.
+// Work buffers of OpenBLAS, one stack of them per thread. Invariant: a buffer
+// is in the hands of at most one call. The library itself allocates them
+// (`blas_memory_alloc_nolock`: its own size plus a page), so their size is
+// always right for the library that is loaded.
 
 #include "runtime/parallel/BlasBuffers.h"
 
@@ -17,7 +18,8 @@ void blas_memory_free_nolock(void *buffer);
 
 namespace {
 
-/// The buffers of one thread; kept for the next call, given back when the thread ends.
+/// The buffers of one thread; kept for the next call, given back when the
+/// thread ends.
 class BufferStack {
 public:
   ~BufferStack() {
@@ -48,9 +50,11 @@ private:
   struct Buffer {
     void *raw;
     bool busy;
-    /// The kernels expect page alignment; the library's extra page leaves room for it.
+    /// The kernels expect page alignment; the library's extra page leaves room
+    /// for it.
     void *aligned() const {
-      return reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(raw) + 4095) & ~uintptr_t(4095));
+      return reinterpret_cast<void *>(
+          (reinterpret_cast<uintptr_t>(raw) + 4095) & ~uintptr_t(4095));
     }
   };
   std::vector<Buffer> buffers_;
@@ -63,18 +67,23 @@ static BufferStack &threadBuffers() {
   return buffers;
 }
 
-// Called by OpenBLAS in place of its own; the names and signatures are the library's.
+// Called by OpenBLAS in place of its own; the names and signatures are the
+// library's.
 extern "C" {
-__attribute__((visibility("default"))) void *blas_memory_alloc(int) { return threadBuffers().take(); }
-__attribute__((visibility("default"))) void blas_memory_free(void *buffer) { threadBuffers().giveBack(buffer); }
+__attribute__((visibility("default"))) void *blas_memory_alloc(int) {
+  return threadBuffers().take();
+}
+__attribute__((visibility("default"))) void blas_memory_free(void *buffer) {
+  threadBuffers().giveBack(buffer);
+}
 }
 
 namespace kvcache::rt {
 
 bool useThreadLocalBlasBuffers() {
   // What a shared library finds under this name is what OpenBLAS calls.
-  static const bool preempted =
-      dlsym(RTLD_DEFAULT, "blas_memory_alloc") == reinterpret_cast<void *>(&blas_memory_alloc);
+  static const bool preempted = dlsym(RTLD_DEFAULT, "blas_memory_alloc") ==
+                                reinterpret_cast<void *>(&blas_memory_alloc);
   return preempted;
 }
 

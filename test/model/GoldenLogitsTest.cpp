@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The decoder against logits of other implementations: the bundled model, and each family tiny.
+// The decoder against logits of other implementations: the bundled model, and
+// each family tiny.
 
 #include "test/model/ModelFixtures.h"
 
@@ -29,7 +30,8 @@ static std::vector<Golden> readGolden(const std::string &directory, int count) {
 }
 
 /// Prefill of all sequences as one batch, in chunks.
-static void expectPrefillMatches(const std::string &directory, int count, int64_t chunk) {
+static void expectPrefillMatches(const std::string &directory, int count,
+                                 int64_t chunk) {
   auto decoder = loadDecoder(directory);
   ASSERT_TRUE(decoder);
   PlainAttention attention(decoder->geometry(ElementType::F32));
@@ -47,7 +49,8 @@ static void expectPrefillMatches(const std::string &directory, int count, int64_
   options.allLogits = true;
   expectOk(decoder->prefill(attention, runs, options));
   for (size_t i = 0; i < golden.size(); ++i) {
-    EXPECT_LT(largestDifference(runs[i]->logits, golden[i].logits), tolerance) << "sequence " << i;
+    EXPECT_LT(largestDifference(runs[i]->logits, golden[i].logits), tolerance)
+        << "sequence " << i;
   }
 }
 
@@ -57,30 +60,46 @@ static void expectDecodeMatches(const std::string &directory) {
   ASSERT_TRUE(decoder);
   PlainAttention attention(decoder->geometry(ElementType::F32));
   Golden golden = readGolden(directory, 1).front();
-  size_t vocab = static_cast<size_t>(decoder->config().vocabSize), half = golden.tokens.size() / 2;
-  OwnedRun owned(attention, {golden.tokens.begin(), golden.tokens.begin() + static_cast<int64_t>(half)});
+  size_t vocab = static_cast<size_t>(decoder->config().vocabSize),
+         half = golden.tokens.size() / 2;
+  OwnedRun owned(attention,
+                 {golden.tokens.begin(),
+                  golden.tokens.begin() + static_cast<int64_t>(half)});
   expectOk(decoder->prefill(attention, {&owned.run}));
   expectOk(decoder->promptEnd(attention, {&owned.run}));
   for (size_t t = half; t < golden.tokens.size(); ++t) {
-    std::vector<float> expected(golden.logits.begin() + static_cast<int64_t>((t - 1) * vocab),
-                                golden.logits.begin() + static_cast<int64_t>(t * vocab));
-    ASSERT_LT(largestDifference(owned.run.logits, expected), tolerance) << "token " << t;
+    std::vector<float> expected(
+        golden.logits.begin() + static_cast<int64_t>((t - 1) * vocab),
+        golden.logits.begin() + static_cast<int64_t>(t * vocab));
+    ASSERT_LT(largestDifference(owned.run.logits, expected), tolerance)
+        << "token " << t;
     expectOk(decoder->step(attention, {&owned.run}, &golden.tokens[t]));
   }
   EXPECT_EQ(owned.run.position, static_cast<int64_t>(golden.tokens.size()));
   EXPECT_EQ(attention.steps, static_cast<int64_t>(golden.tokens.size() - half));
 }
 
-TEST(GoldenLogits, bundled_model_prefill) { expectPrefillMatches(bundledModel(), 4, 512); }
-TEST(GoldenLogits, bundled_model_decode) { expectDecodeMatches(bundledModel()); }
+TEST(GoldenLogits, bundled_model_prefill) {
+  expectPrefillMatches(bundledModel(), 4, 512);
+}
+TEST(GoldenLogits, bundled_model_decode) {
+  expectDecodeMatches(bundledModel());
+}
 
 class TinyModel : public testing::TestWithParam<const char *> {};
 
-TEST_P(TinyModel, prefill_in_one_chunk) { expectPrefillMatches(tinyModel(GetParam()), 2, 512); }
-TEST_P(TinyModel, prefill_in_chunks_of_seven) { expectPrefillMatches(tinyModel(GetParam()), 2, 7); }
+TEST_P(TinyModel, prefill_in_one_chunk) {
+  expectPrefillMatches(tinyModel(GetParam()), 2, 512);
+}
+TEST_P(TinyModel, prefill_in_chunks_of_seven) {
+  expectPrefillMatches(tinyModel(GetParam()), 2, 7);
+}
 TEST_P(TinyModel, decode) { expectDecodeMatches(tinyModel(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
-                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded",
-                                         "mistral-window-untied-bf16-sharded", "qwen2-biases-tied-f32",
-                                         "qwen3-norms-untied-bf16", "qwen3-norms-tied-f16-sharded"));
+                         testing::Values("llama-llama3-tied-f16",
+                                         "llama-biases-untied-f32-sharded",
+                                         "mistral-window-untied-bf16-sharded",
+                                         "qwen2-biases-tied-f32",
+                                         "qwen3-norms-untied-bf16",
+                                         "qwen3-norms-tied-f16-sharded"));

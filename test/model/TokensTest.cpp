@@ -30,7 +30,8 @@ TEST(Tokens, negative_text_for_another_vocabulary) {
   ASSERT_TRUE(config.isOk());
   EXPECT_FALSE(isByteLevel(*config));
   expectBadInput(tokensOfText(*config, "some/dir", "a").status(),
-                 {"some/dir", "vocabulary 96", "AutoTokenizer.from_pretrained('some/dir')", "--tokens"});
+                 {"some/dir", "vocabulary 96",
+                  "AutoTokenizer.from_pretrained('some/dir')", "--tokens"});
 }
 
 TEST(Tokens, json_files) {
@@ -50,23 +51,28 @@ TEST(Tokens, safetensors_in_the_order_of_their_numbers) {
   auto sequences = readTokenFile(folder.path("ids.safetensors"), 100);
   ASSERT_TRUE(sequences.isOk()) << sequences.status().message();
   EXPECT_EQ(*sequences, (Sequences{{1, 2, 3}, {4, 5, 6}, {1, 2}}));
-  expectBadInput(readTokenFile(folder.path("ids.safetensors"), 6).status(), {"token 2 of sequence 1", "0..5", "found 6"});
+  expectBadInput(readTokenFile(folder.path("ids.safetensors"), 6).status(),
+                 {"token 2 of sequence 1", "0..5", "found 6"});
 }
 
 TEST(Tokens, negative_files) {
-  expectBadInput(readText("[1, 100]").status(), {"ids.json", "token 1 of sequence 0", "0..99", "found 100"});
-  expectBadInput(readText("[[1], [2, -3]]").status(), {"token 1 of sequence 1", "found -3"});
+  expectBadInput(readText("[1, 100]").status(),
+                 {"ids.json", "token 1 of sequence 0", "0..99", "found 100"});
+  expectBadInput(readText("[[1], [2, -3]]").status(),
+                 {"token 1 of sequence 1", "found -3"});
   expectBadInput(readText("[1.5]").status(), {"found 1.5"});
   expectBadInput(readText("[[1], 2]").status(), {"like the first"});
   expectBadInput(readText("[[1], []]").status(), {"sequence 1 is empty"});
   expectBadInput(readText("[]").status(), {"sequence 0 is empty"});
   expectBadInput(readText("{\"a\": 1}").status(), {"JSON array"});
   expectBadInput(readText("").status(), {"JSON array"});
-  expectBadInput(readTokenFile("/nonexistent/ids.json", 10).status(), {"/nonexistent/ids.json"});
   TemporaryFolder folder;
+  expectBadInput(readTokenFile(folder.path("none.json"), 10).status(),
+                 {"none.json", "No such file"});
   float values[1] = {0};
   SafetensorsWriter writer;
   writer.addView("x", DType::F32, {1}, values);
   expectOk(writer.write(folder.path("x.safetensors")));
-  expectBadInput(readTokenFile(folder.path("x.safetensors"), 10).status(), {"x.safetensors", "I32"});
+  expectBadInput(readTokenFile(folder.path("x.safetensors"), 10).status(),
+                 {"x.safetensors", "I32"});
 }
