@@ -208,7 +208,7 @@ LogicalResult StateOp::verify() {
     }
   }
   if (getFixed()) {
-    for (NamedAttribute entry : *getFixed()) { // C2
+    for (NamedAttribute entry : getFixedAttr()) { // C2
       if (!cache || !cache.getColumn(entry.getName())) {
         return emitOpError() << "fixed: no column '" << entry.getName().getValue() << "'";
       }
