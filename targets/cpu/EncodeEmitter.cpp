@@ -38,6 +38,9 @@ std::string mlir::kvcache::cpu::whyNotEncode(const abi::ColumnLayout &column) {
   if (column.zero == abi::ZeroKind::Min && !isFloatElement(column.zeroType)) {
     return "expected a float minimum, got min_" + std::string(abi::nameOf(column.zeroType));
   }
+  if (column.zero == abi::ZeroKind::Min && column.clip != 1.0) {
+    return "expected clip(c) only with zp_T or none, got min_" + std::string(abi::nameOf(column.zeroType));
+  }
   if (column.zero == abi::ZeroKind::Point && column.zeroType == abi::ElementType::I64) {
     return "expected a zero point of at most 32 bits, got zp_i64";
   }

@@ -8,11 +8,11 @@
 // in f32 and rounded on its own, scale and zero rounded to their types before they are used, s = 0 gives code 0 (None:
 // the code of 0):
 //
-//   hi = max x * clip, lo = min x * clip
-//   Min    s = (hi - lo) / top                        m = lo              code = clamp(rne((x - m) / s), 0, top)
+//   hi = max x * clip, lo = min x * clip (Min takes no clip)
+//   Min    s = (hi - lo) / top            m = lo              code = clamp(rne((x - m) / s), 0, top)
 //   Point  hi = max(hi, 0), lo = min(lo, 0), both 0: 1, -1
-//          s = (hi - lo) / top                        z = rne(-lo / s)    code = clamp(rne(x / s) + z, 0, top)
-//   None   s = max(|hi|, |lo|) / (2^(b-1) - 1)                             code = clamp(rne(x / s), -2^(b-1), 2^(b-1) - 1) + 2^(b-1)
+//          s = (hi - lo) / top            z = rne(-lo / s)    code = clamp(rne(x / s) + z, 0, top)
+//   None   s = max(|hi|, |lo|) / u, u = 2^(b-1) - 1       code = clamp(rne(x / s), -u, u) + u
 //
 // An integer zero type limits z to its range. Inputs are finite; a minimum of 0 may be stored with either sign.
 

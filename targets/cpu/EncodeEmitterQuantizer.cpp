@@ -60,7 +60,7 @@ GroupParameters Quantizer::parameters(Value largest, Value smallest) {
     range = k_.sub(high, low);
   } else {
     range = k_.max(k_.abs(high), k_.abs(low));
-    top = static_cast<double>((int64_t(1) << (column_.bits - 1)) - 1);
+    top = static_cast<double>(symmetricZero(column_.bits));
   }
   GroupParameters group;
   group.scale = rounded(k_.div(range, constant(top, range)), column_.scaleType);
@@ -84,8 +84,8 @@ Value Quantizer::codes(Value x, Value zero, Value divisor) {
   if (column_.zero == abi::ZeroKind::Point) {
     number = k_.add(number, zero);
   } else if (column_.zero == abi::ZeroKind::None) {
-    low = -static_cast<double>(int64_t(1) << (column_.bits - 1));
-    high = -low - 1.0;
+    high = static_cast<double>(symmetricZero(column_.bits));
+    low = -high;
   }
   // max and min return their second operand for a value that is not a number, so the conversion is always in range.
   number = k_.min(k_.max(number, constant(low, number)), constant(high, number));

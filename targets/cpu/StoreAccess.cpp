@@ -226,7 +226,7 @@ Value StoreAccess::decode(const SegmentAccess &segment, Value row, Value page, C
   Value scales = loadScales(segment, row, page, chunk);
   Value zeros = loadZeros(segment, row, page, chunk);
   if (!zeros) {
-    zeros = k_.splatF32(static_cast<double>(int64_t(1) << (column.bits - 1)), chunk.size);
+    zeros = k_.splatF32(static_cast<double>(symmetricZero(column.bits)), chunk.size);
   }
   if (column.zero == abi::ZeroKind::Min) {
     return k_.add(k_.mul(codes, scales), zeros);

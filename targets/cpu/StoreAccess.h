@@ -37,6 +37,9 @@ constexpr bool isFloatElement(::kvcache::abi::ElementType elem) {
          elem == ::kvcache::abi::ElementType::BF16;
 }
 
+/// The code of 0 where a quantizer has no zero: codes stand for -z .. z.
+constexpr int64_t symmetricZero(int64_t bits) { return (int64_t(1) << (bits - 1)) - 1; }
+
 /// The chunks of a row of `width` channels.
 std::vector<ChannelChunk> channelChunks(int64_t width);
 
@@ -114,7 +117,7 @@ public:
   Value loadScales(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
   Value loadZeros(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
   /// What the codes stand for, in f32, product and sum rounded one after the other: code * scale + minimum,
-  /// (code - point) * scale, or without zero (code - 2^(bits-1)) * scale.
+  /// (code - point) * scale, or without zero (code - symmetricZero) * scale.
   Value decode(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
 
   /// vector<nxf32> whose lanes are values[(start + lane) / tile - start / tile]: group values spread over channels.
