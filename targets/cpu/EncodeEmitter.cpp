@@ -24,13 +24,16 @@ std::string mlir::kvcache::cpu::whyNotEncode(const abi::ColumnLayout &column) {
     return "expected a coded column, got dense rows";
   }
   if (column.width > maxUnrolledWidth) {
-    return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " + std::to_string(column.width);
+    return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " +
+           std::to_string(column.width);
   }
   if (!isFloatElement(column.exactElem)) {
     return "expected exact rows of floats, got " + std::string(abi::nameOf(column.exactElem));
   }
   if (!column.affine()) {
-    return isFloatElement(column.factorElem) ? "" : "expected float coefficients, got " + std::string(abi::nameOf(column.factorElem));
+    return isFloatElement(column.factorElem)
+               ? ""
+               : "expected float coefficients, got " + std::string(abi::nameOf(column.factorElem));
   }
   if (!isFloatElement(column.scaleType)) {
     return "expected a float scale, got scale_" + std::string(abi::nameOf(column.scaleType));
@@ -39,13 +42,16 @@ std::string mlir::kvcache::cpu::whyNotEncode(const abi::ColumnLayout &column) {
     return "expected a float minimum, got min_" + std::string(abi::nameOf(column.zeroType));
   }
   if (column.zero == abi::ZeroKind::Min && column.clip != 1.0) {
-    return "expected clip(c) only with zp_T or none, got min_" + std::string(abi::nameOf(column.zeroType));
+    return "expected clip(c) only with zp_T or none, got min_" +
+           std::string(abi::nameOf(column.zeroType));
   }
   if (column.zero == abi::ZeroKind::Point && column.zeroType == abi::ElementType::I64) {
     return "expected a zero point of at most 32 bits, got zp_i64";
   }
-  if (column.rotated && column.tileAxis == abi::TileAxis::Token && column.tile * column.width > maxScratchValues) {
-    return "expected at most " + std::to_string(maxScratchValues) + " values in a rotated tile over tokens, got " +
+  if (column.rotated && column.tileAxis == abi::TileAxis::Token &&
+      column.tile * column.width > maxScratchValues) {
+    return "expected at most " + std::to_string(maxScratchValues) +
+           " values in a rotated tile over tokens, got " +
            std::to_string(column.tile * column.width);
   }
   return {};
@@ -57,7 +63,8 @@ namespace {
 class Encoder {
 public:
   Encoder(StoreAccess &store, int64_t column, Value head)
-      : k(store.kernel()), store(store), layout(store.column(column)), quantizer(k, layout), chunks(channelChunks(layout.width)) {
+      : k(store.kernel()), store(store), layout(store.column(column)), quantizer(k, layout),
+        chunks(channelChunks(layout.width)) {
     exact = store.segment(column, abi::SegmentKind::Exact, head);
     coded = store.segment(column, abi::SegmentKind::Coded, head);
     if (layout.rank > 0) {
@@ -71,7 +78,8 @@ public:
   bool overTokens() const { return layout.affine() && layout.tileAxis == abi::TileAxis::Token; }
   /// A multiple of the tile, so that a tile belongs to one task.
   int64_t blockRows() const {
-    return overTokens() ? (encodeBlockRows + layout.tile - 1) / layout.tile * layout.tile : encodeBlockRows;
+    return overTokens() ? (encodeBlockRows + layout.tile - 1) / layout.tile * layout.tile
+                        : encodeBlockRows;
   }
 
   void encodeRows(Value lo, Value hi) {
@@ -87,7 +95,8 @@ public:
 
 private:
   Value loadChunk(Value rowAddress, ChannelChunk chunk) {
-    return store.loadF32(k.add(rowAddress, chunk.start * abi::bytesOf(layout.exactElem)), layout.exactElem, chunk.size);
+    return store.loadF32(k.add(rowAddress, chunk.start * abi::bytesOf(layout.exactElem)),
+                         layout.exactElem, chunk.size);
   }
   SmallVector<Value> loadRow(Value rowAddress) {
     SmallVector<Value> values;
@@ -99,12 +108,15 @@ private:
 
   void storeCoefficients(Value row, ArrayRef<Value> values) {
     Value base = store.unit(coded, abi::PlaneRole::Rows, row);
-    for (auto [chunk, value] : llvm::zip(channelChunks(layout.rank), project(k, factor, values, scratch))) {
-      store.storeF32(value, k.add(base, chunk.start * abi::bytesOf(layout.factorElem)), layout.factorElem);
+    for (auto [chunk, value] :
+         llvm::zip(channelChunks(layout.rank), project(k, factor, values, scratch))) {
+      store.storeF32(value, k.add(base, chunk.start * abi::bytesOf(layout.factorElem)),
+                     layout.factorElem);
     }
   }
 
-  // ---- tile over channels ---------------------------------------------------------------------------------------
+  // ---- tile over channels
+  // ---------------------------------------------------------------------------------------
 
   void encodeRow(Value row, ArrayRef<Value> values) {
     Value page = store.page(coded, row);
@@ -113,20 +125,25 @@ private:
     Value zeroAt = zeros ? store.unit(coded, abi::PlaneRole::Zeros, row, page) : Value();
     SmallVector<Value> divisors, points;
     for (int64_t group = 0; group < layout.groupsPerRow(); ++group) {
-      auto [largest, smallest] = extremes(values, group * layout.tile, std::min(layout.width, (group + 1) * layout.tile));
+      auto [largest, smallest] =
+          extremes(values, group * layout.tile, std::min(layout.width, (group + 1) * layout.tile));
       GroupParameters parameters = quantizer.parameters(largest, smallest);
-      store.storeScalar(parameters.scale, k.add(scaleAt, group * abi::bytesOf(layout.scaleType)), layout.scaleType);
+      store.storeScalar(parameters.scale, k.add(scaleAt, group * abi::bytesOf(layout.scaleType)),
+                        layout.scaleType);
       divisors.push_back(parameters.divisor);
       if (zeros) {
         points.push_back(parameters.zero);
-        store.storeScalar(quantizer.storedZero(parameters.zero), k.add(zeroAt, group * abi::bytesOf(layout.zeroType)), layout.zeroType);
+        store.storeScalar(quantizer.storedZero(parameters.zero),
+                          k.add(zeroAt, group * abi::bytesOf(layout.zeroType)), layout.zeroType);
       }
     }
     Value codesAt = store.unit(coded, abi::PlaneRole::Codes, row, page);
     for (auto [chunk, value] : llvm::zip(chunks, values)) {
       auto [first, end] = StoreAccess::groupsOf(chunk, layout.tile);
       auto spread = [&](ArrayRef<Value> perGroup) {
-        return store.spreadGroups(perGroup.slice(static_cast<size_t>(first), static_cast<size_t>(end - first)), chunk, layout.tile);
+        return store.spreadGroups(
+            perGroup.slice(static_cast<size_t>(first), static_cast<size_t>(end - first)), chunk,
+            layout.tile);
       };
       Value codes = quantizer.codes(value, zeros ? spread(points) : Value(), spread(divisors));
       pack(codes, k.add(codesAt, chunk.start * layout.bits / 8));
@@ -169,9 +186,13 @@ private:
       which.push_back(std::min(lane, n)); // lane n: a zero
       shifts.push_back(static_cast<int32_t>(lane % perWord * bits));
     }
-    Value shift = arith::ConstantOp::create(k.builder(), k.loc(), DenseElementsAttr::get(k.vec(k.i32Type()), ArrayRef<int32_t>(shifts)));
+    Value shift = arith::ConstantOp::create(
+        k.builder(), k.loc(),
+        DenseElementsAttr::get(k.vec(k.i32Type()), ArrayRef<int32_t>(shifts)));
     Value all = k.shl(n < lanes ? k.shuffle(codes, k.splatI32(0, 1), which) : codes, shift);
-    auto orOf = [&](Value vector) { return k.reduceTree(vector, [&](Value a, Value b) { return k.ori(a, b); }); };
+    auto orOf = [&](Value vector) {
+      return k.reduceTree(vector, [&](Value a, Value b) { return k.ori(a, b); });
+    };
     Value low, high = k.i32(0);
     if (bits == 2) {
       low = orOf(all);
@@ -188,13 +209,15 @@ private:
     k.storeBytesOf(k.extractLanes(bytes, 0, (n * bits + 7) / 8), store.arena(), address);
   }
 
-  // ---- tile over tokens -----------------------------------------------------------------------------------------
+  // ---- tile over tokens
+  // -----------------------------------------------------------------------------------------
 
   /// Codes the rows [first, first + tile).
   void encodeTile(Value first) {
     if (layout.rotated) {
       k.forLoop(k.index(layout.tile), [&](Value t) {
-        SmallVector<Value> values = loadRow(store.unit(exact, abi::PlaneRole::Rows, k.add(first, t)));
+        SmallVector<Value> values =
+            loadRow(store.unit(exact, abi::PlaneRole::Rows, k.add(first, t)));
         for (auto [chunk, value] : llvm::zip(chunks, values)) {
           k.storeF32(value, scratch, k.add(k.mul(t, layout.width), chunk.start));
         }
@@ -209,31 +232,41 @@ private:
           return k.loadF32(scratch, k.add(k.mul(t, layout.width), chunk.start), {}, chunk.size);
         }
         Value row = k.add(first, t);
-        return loadChunk(store.unit(exact, abi::PlaneRole::Rows, row, inOnePage ? rowPage : store.page(exact, row)), chunk);
+        return loadChunk(store.unit(exact, abi::PlaneRole::Rows, row,
+                                    inOnePage ? rowPage : store.page(exact, row)),
+                         chunk);
       });
     }
   }
 
-  void encodeTileChunk(Value first, Value page, ChannelChunk chunk, llvm::function_ref<Value(Value t)> load) {
+  void encodeTileChunk(Value first, Value page, ChannelChunk chunk,
+                       llvm::function_ref<Value(Value t)> load) {
     Value start = load(k.index(0));
-    SmallVector<Value> ends = k.forLoop(k.index(1), k.index(layout.tile), k.index(1), {start, start}, [&](Value t, ValueRange carried) {
-      Value x = load(t);
-      return SmallVector<Value>{k.max(carried[0], x), k.min(carried[1], x)};
-    });
+    SmallVector<Value> ends =
+        k.forLoop(k.index(1), k.index(layout.tile), k.index(1), {start, start},
+                  [&](Value t, ValueRange carried) {
+                    Value x = load(t);
+                    return SmallVector<Value>{k.max(carried[0], x), k.min(carried[1], x)};
+                  });
     GroupParameters parameters = quantizer.parameters(ends[0], ends[1]);
-    store.storeF32(parameters.scale, k.add(store.unit(coded, abi::PlaneRole::Scales, first, page), chunk.start * abi::bytesOf(layout.scaleType)),
+    store.storeF32(parameters.scale,
+                   k.add(store.unit(coded, abi::PlaneRole::Scales, first, page),
+                         chunk.start * abi::bytesOf(layout.scaleType)),
                    layout.scaleType);
     if (layout.zero != abi::ZeroKind::None) {
-      Value at = k.add(store.unit(coded, abi::PlaneRole::Zeros, first, page), chunk.start * abi::bytesOf(layout.zeroType));
+      Value at = k.add(store.unit(coded, abi::PlaneRole::Zeros, first, page),
+                       chunk.start * abi::bytesOf(layout.zeroType));
       Value zero = quantizer.storedZero(parameters.zero);
-      isFloatElement(layout.zeroType) ? store.storeF32(zero, at, layout.zeroType) : store.storeI32(zero, at, layout.zeroType);
+      isFloatElement(layout.zeroType) ? store.storeF32(zero, at, layout.zeroType)
+                                      : store.storeI32(zero, at, layout.zeroType);
     }
     int64_t perWord = 32 / layout.bits;
     Value wordsAt = k.add(store.unit(coded, abi::PlaneRole::Codes, first, page), chunk.start * 4);
     k.forLoop(k.index(layout.tile / perWord), [&](Value word) {
       Value packed;
       for (int64_t i = 0; i < perWord; ++i) {
-        Value codes = quantizer.codes(load(k.add(k.mul(word, perWord), i)), parameters.zero, parameters.divisor);
+        Value codes = quantizer.codes(load(k.add(k.mul(word, perWord), i)), parameters.zero,
+                                      parameters.divisor);
         codes = i == 0 ? codes : k.shl(codes, k.splatI32(i * layout.bits, chunk.size));
         packed = i == 0 ? codes : k.ori(packed, codes);
       }
@@ -253,7 +286,8 @@ private:
 
 } // namespace
 
-EmittedKernel mlir::kvcache::cpu::emitEncode(ModuleOp module, StringRef name, ArrayRef<abi::ColumnLayout> columns, int64_t column) {
+EmittedKernel mlir::kvcache::cpu::emitEncode(ModuleOp module, StringRef name,
+                                             ArrayRef<abi::ColumnLayout> columns, int64_t column) {
   std::vector<KernelArg> args{KernelArg::store("store")};
   if (columns[column].rank > 0) {
     args.push_back(KernelArg::buffer("basis", abi::ElementType::F32));
@@ -266,10 +300,12 @@ EmittedKernel mlir::kvcache::cpu::emitEncode(ModuleOp module, StringRef name, Ar
   Value blocks = k.scalarIndex(k.arg("scalars"), 0);
   auto task = k.splitTask({store.heads(), blocks});
   Value due = k.mul(task[0], 2);
-  Value first = k.toIndex(k.load(k.arg("due"), due)), end = k.toIndex(k.load(k.arg("due"), k.add(due, 1)));
+  Value first = k.toIndex(k.load(k.arg("due"), due)),
+        end = k.toIndex(k.load(k.arg("due"), k.add(due, 1)));
   Encoder encoder(store, column, task[0]);
   int64_t blockRows = encoder.blockRows();
-  store.forRowBlocks(first, end, task[1], blocks, blockRows, [&](Value lo, Value hi) { encoder.encodeRows(lo, hi); });
+  store.forRowBlocks(first, end, task[1], blocks, blockRows,
+                     [&](Value lo, Value hi) { encoder.encodeRows(lo, hi); });
   k.finish();
   return {name.str(), args, {"blocks"}, {"heads", "blocks"}, blockRows};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Emission of the affine quantizers. The order of operations is that of EncodeEmitter.h; no op here may be
-// reassociated, contracted or replaced by a reciprocal.
+// Emission of the affine quantizers. The order of operations is that of EncodeEmitter.h; no op here
+// may be reassociated, contracted or replaced by a reciprocal.
 
 #include "targets/cpu/EncodeEmitterQuantizer.h"
 
@@ -11,7 +11,8 @@ using namespace mlir;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
 
-Quantizer::Quantizer(KernelBuilder &kernel, const abi::ColumnLayout &column) : k_(kernel), column_(column) {}
+Quantizer::Quantizer(KernelBuilder &kernel, const abi::ColumnLayout &column)
+    : k_(kernel), column_(column) {}
 
 Value Quantizer::constant(double value, Value like) {
   auto vector = dyn_cast<VectorType>(like.getType());
@@ -64,7 +65,8 @@ GroupParameters Quantizer::parameters(Value largest, Value smallest) {
   }
   GroupParameters group;
   group.scale = rounded(k_.div(range, constant(top, range)), column_.scaleType);
-  // A finite number divided by infinity is 0: the code that a scale of 0 asks for, without a branch.
+  // A finite number divided by infinity is 0: the code that a scale of 0 asks for, without a
+  // branch.
   group.divisor = k_.select(k_.gt(group.scale, zero), group.scale,
                             constant(std::numeric_limits<double>::infinity(), group.scale));
   if (column_.zero == abi::ZeroKind::Min) {
@@ -87,7 +89,8 @@ Value Quantizer::codes(Value x, Value zero, Value divisor) {
     high = static_cast<double>(symmetricZero(column_.bits));
     low = -high;
   }
-  // max and min return their second operand for a value that is not a number, so the conversion is always in range.
+  // max and min return their second operand for a value that is not a number, so the conversion is
+  // always in range.
   number = k_.min(k_.max(number, constant(low, number)), constant(high, number));
   if (column_.zero == abi::ZeroKind::None) {
     number = k_.sub(number, constant(low, number));
@@ -95,4 +98,6 @@ Value Quantizer::codes(Value x, Value zero, Value divisor) {
   return k_.f32ToInt(number);
 }
 
-Value Quantizer::storedZero(Value zero) { return isFloatElement(column_.zeroType) ? zero : k_.f32ToInt(zero); }
+Value Quantizer::storedZero(Value zero) {
+  return isFloatElement(column_.zeroType) ? zero : k_.f32ToInt(zero);
+}

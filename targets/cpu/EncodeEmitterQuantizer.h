@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The affine quantizers of EncodeEmitter.h on vectors or scalars of f32: group parameters from a group's extremes,
-// codes from parameters.
+// The affine quantizers of EncodeEmitter.h on vectors or scalars of f32: group parameters from a
+// group's extremes, codes from parameters.
 
 #pragma once
 
@@ -11,8 +11,8 @@ namespace mlir::kvcache::cpu {
 
 /// Parameters of a group (scalars) or of one group per lane (vectors), all f32.
 struct GroupParameters {
-  Value scale; ///< rounded to the scale's type
-  Value zero;  ///< rounded minimum or point; null for ZeroKind::None
+  Value scale;   ///< rounded to the scale's type
+  Value zero;    ///< rounded minimum or point; null for ZeroKind::None
   Value divisor; ///< scale, or infinity where it is 0
 };
 

@@ -16,21 +16,26 @@ namespace abi = ::kvcache::abi;
 /// Rows of a task's block when it copies rows.
 static constexpr int64_t copyBlockRows = 64;
 
-// ---- append ---------------------------------------------------------------------------------------------------------
+// ---- append
+// ---------------------------------------------------------------------------------------------------------
 
-/// The constant as a vector of n lanes of what lies in memory before narrowing: f32, or i32 for integers.
+/// The constant as a vector of n lanes of what lies in memory before narrowing: f32, or i32 for
+/// integers.
 static Value constantLanes(KernelBuilder &k, double constant, bool floats, int64_t n) {
   return floats ? k.splatF32(constant, n) : k.splatI32(static_cast<int64_t>(constant), n);
 }
 
 /// Writes event row `i` of a head to store row `row`.
-static void appendRow(StoreAccess &store, const AppendSource &source, const StoreAccess::ExactRows &rows, Value head, Value i, Value row) {
+static void appendRow(StoreAccess &store, const AppendSource &source,
+                      const StoreAccess::ExactRows &rows, Value head, Value i, Value row) {
   KernelBuilder &k = store.kernel();
   const abi::ColumnLayout &column = store.column(source.column);
   abi::ElementType elem = column.exactElem;
   bool floats = isFloatElement(elem);
   Value target = store.exactRow(rows, row);
-  Value from = source.kind == AppendSource::Kind::Rows ? k.mul(k.add(k.mul(i, store.heads()), head), column.width) : i;
+  Value from = source.kind == AppendSource::Kind::Rows
+                   ? k.mul(k.add(k.mul(i, store.heads()), head), column.width)
+                   : i;
   for (ChannelChunk chunk : channelChunks(column.width)) {
     Value values;
     if (source.kind == AppendSource::Kind::Constant) {
@@ -46,13 +51,15 @@ static void appendRow(StoreAccess &store, const AppendSource &source, const Stor
   }
 }
 
-EmittedKernel mlir::kvcache::cpu::emitAppend(ModuleOp module, StringRef name, ArrayRef<abi::ColumnLayout> columns,
+EmittedKernel mlir::kvcache::cpu::emitAppend(ModuleOp module, StringRef name,
+                                             ArrayRef<abi::ColumnLayout> columns,
                                              ArrayRef<AppendSource> sources) {
   std::vector<KernelArg> args{KernelArg::store("store")};
   for (const AppendSource &source : sources) {
     if (source.kind != AppendSource::Kind::Constant) {
       bool positions = source.kind == AppendSource::Kind::Positions;
-      args.push_back(KernelArg::buffer(source.buffer, positions ? abi::ElementType::I32 : abi::ElementType::F32));
+      args.push_back(KernelArg::buffer(source.buffer,
+                                       positions ? abi::ElementType::I32 : abi::ElementType::F32));
     }
   }
   args.push_back(KernelArg::scalars("scalars"));
@@ -77,7 +84,8 @@ EmittedKernel mlir::kvcache::cpu::emitAppend(ModuleOp module, StringRef name, Ar
   return {name.str(), args, {"rows", "blocks"}, {"heads", "blocks"}, copyBlockRows};
 }
 
-// ---- compaction -----------------------------------------------------------------------------------------------------
+// ---- compaction
+// -----------------------------------------------------------------------------------------------------
 
 /// Copies `bytes` bytes inside the arena; source and target do not overlap.
 static void copyBytes(StoreAccess &store, Value from, Value to, int64_t bytes) {
@@ -92,7 +100,8 @@ static void copyBytes(StoreAccess &store, Value from, Value to, int64_t bytes) {
   }
 }
 
-static void compactColumn(StoreAccess &store, int64_t column, Value head, Value listBase, Value length) {
+static void compactColumn(StoreAccess &store, int64_t column, Value head, Value listBase,
+                          Value length) {
   KernelBuilder &k = store.kernel();
   StoreAccess::ExactRows rows = store.exactRows(column, head);
   const abi::ColumnLayout &layout = store.column(column);
@@ -100,12 +109,16 @@ static void compactColumn(StoreAccess &store, int64_t column, Value head, Value 
   // Ascending order: indices[i] >= i, so a row is read before anything is written over it.
   k.forLoop(length, [&](Value i) {
     Value source = k.toIndex(k.load(k.arg("indices"), k.add(listBase, i)));
-    k.ifThen(k.ne(source, i), [&] { copyBytes(store, store.exactRow(rows, source), store.exactRow(rows, i), rowBytes); });
+    k.ifThen(k.ne(source, i), [&] {
+      copyBytes(store, store.exactRow(rows, source), store.exactRow(rows, i), rowBytes);
+    });
   });
 }
 
-EmittedKernel mlir::kvcache::cpu::emitCompact(ModuleOp module, StringRef name, ArrayRef<abi::ColumnLayout> columns, KeptRows kept) {
-  std::vector<KernelArg> args{KernelArg::store("store"), KernelArg::buffer("indices", abi::ElementType::I32)};
+EmittedKernel mlir::kvcache::cpu::emitCompact(ModuleOp module, StringRef name,
+                                              ArrayRef<abi::ColumnLayout> columns, KeptRows kept) {
+  std::vector<KernelArg> args{KernelArg::store("store"),
+                              KernelArg::buffer("indices", abi::ElementType::I32)};
   if (kept.raggedLengths) {
     args.push_back(KernelArg::buffer("lengths", abi::ElementType::I32));
   }
@@ -115,10 +128,12 @@ EmittedKernel mlir::kvcache::cpu::emitCompact(ModuleOp module, StringRef name, A
   auto task = k.splitTask({store.heads(), k.index(static_cast<int64_t>(columns.size()))});
   Value head = task[0];
   Value capacity = k.scalarIndex(k.arg("scalars"), 0);
-  Value length = kept.raggedLengths ? k.toIndex(k.load(k.arg("lengths"), head)) : k.scalarIndex(k.arg("scalars"), 1);
+  Value length = kept.raggedLengths ? k.toIndex(k.load(k.arg("lengths"), head))
+                                    : k.scalarIndex(k.arg("scalars"), 1);
   Value listBase = kept.perHead ? k.mul(head, capacity) : k.index(0);
   for (int64_t column = 0; column < static_cast<int64_t>(columns.size()); ++column) {
-    k.ifThen(k.eq(task[1], k.index(column)), [&] { compactColumn(store, column, head, listBase, length); });
+    k.ifThen(k.eq(task[1], k.index(column)),
+             [&] { compactColumn(store, column, head, listBase, length); });
   }
   k.finish();
   std::vector<std::string> words{"capacity"};
@@ -128,34 +143,41 @@ EmittedKernel mlir::kvcache::cpu::emitCompact(ModuleOp module, StringRef name, A
   return {name.str(), args, words, {"heads", std::to_string(columns.size())}, 0};
 }
 
-// ---- column writes --------------------------------------------------------------------------------------------------
+// ---- column writes
+// --------------------------------------------------------------------------------------------------
 
-EmittedKernel mlir::kvcache::cpu::emitSetColumn(ModuleOp module, StringRef name, ArrayRef<abi::ColumnLayout> columns, int64_t column) {
+EmittedKernel mlir::kvcache::cpu::emitSetColumn(ModuleOp module, StringRef name,
+                                                ArrayRef<abi::ColumnLayout> columns,
+                                                int64_t column) {
   abi::ElementType elem = columns[column].exactElem;
   bool floats = isFloatElement(elem);
-  std::vector<KernelArg> args{KernelArg::store("store"),
-                              KernelArg::buffer("values", floats ? abi::ElementType::F32 : abi::ElementType::I32),
-                              KernelArg::scalars("scalars")};
+  std::vector<KernelArg> args{
+      KernelArg::store("store"),
+      KernelArg::buffer("values", floats ? abi::ElementType::F32 : abi::ElementType::I32),
+      KernelArg::scalars("scalars")};
   KernelBuilder k(module, name, args);
   StoreAccess store(k, "store", columns);
   Value capacity = k.scalarIndex(k.arg("scalars"), 0), blocks = k.scalarIndex(k.arg("scalars"), 1);
   auto task = k.splitTask({store.heads(), blocks});
   Value values = k.arg("values");
-  store.forRowBlocks(k.index(0), store.rows(task[0]), task[1], blocks, copyBlockRows, [&](Value lo, Value hi) {
-    forDenseRuns(store, column, task[0], capacity, lo, hi, [&](Value address, Value element, int64_t n) {
-      if (floats) {
-        store.storeF32(k.loadF32(values, element, {}, n), address, elem);
-      } else {
-        store.storeI32(k.loadI32(values, element, {}, n), address, elem);
-      }
-    });
-  });
+  store.forRowBlocks(
+      k.index(0), store.rows(task[0]), task[1], blocks, copyBlockRows, [&](Value lo, Value hi) {
+        forDenseRuns(store, column, task[0], capacity, lo, hi,
+                     [&](Value address, Value element, int64_t n) {
+                       if (floats) {
+                         store.storeF32(k.loadF32(values, element, {}, n), address, elem);
+                       } else {
+                         store.storeI32(k.loadI32(values, element, {}, n), address, elem);
+                       }
+                     });
+      });
   k.finish();
   return {name.str(), args, {"capacity", "blocks"}, {"heads", "blocks"}, copyBlockRows};
 }
 
-void mlir::kvcache::cpu::forDenseRuns(StoreAccess &store, int64_t column, Value head, Value capacity, Value lo, Value hi,
-                                      llvm::function_ref<void(Value address, Value element, int64_t n)> body) {
+void mlir::kvcache::cpu::forDenseRuns(
+    StoreAccess &store, int64_t column, Value head, Value capacity, Value lo, Value hi,
+    llvm::function_ref<void(Value address, Value element, int64_t n)> body) {
   KernelBuilder &k = store.kernel();
   const abi::ColumnLayout &layout = store.column(column);
   int64_t width = layout.width;
@@ -165,14 +187,18 @@ void mlir::kvcache::cpu::forDenseRuns(StoreAccess &store, int64_t column, Value 
     }
     SegmentAccess segment = store.segment(column, kind, head);
     int64_t bytes = abi::bytesOf(segment.layout->plane(abi::PlaneRole::Rows)->elem);
-    store.forPages(segment, k.max(lo, segment.first), k.min(hi, segment.end), [&](Value from, Value to, Value page) {
-      Value address = store.unit(segment, abi::PlaneRole::Rows, from, page);
-      Value element = k.mul(k.add(k.mul(head, capacity), from), width);
-      Value count = k.mul(k.sub(to, from), width);
-      Value full = k.mul(k.floorDiv(count, lanes), lanes);
-      k.forLoop(k.index(0), full, k.index(lanes),
-                [&](Value i) { body(k.add(address, k.mul(i, bytes)), k.add(element, i), lanes); });
-      k.forLoop(full, count, k.index(1), [&](Value i) { body(k.add(address, k.mul(i, bytes)), k.add(element, i), 1); });
-    });
+    store.forPages(segment, k.max(lo, segment.first), k.min(hi, segment.end),
+                   [&](Value from, Value to, Value page) {
+                     Value address = store.unit(segment, abi::PlaneRole::Rows, from, page);
+                     Value element = k.mul(k.add(k.mul(head, capacity), from), width);
+                     Value count = k.mul(k.sub(to, from), width);
+                     Value full = k.mul(k.floorDiv(count, lanes), lanes);
+                     k.forLoop(k.index(0), full, k.index(lanes), [&](Value i) {
+                       body(k.add(address, k.mul(i, bytes)), k.add(element, i), lanes);
+                     });
+                     k.forLoop(full, count, k.index(1), [&](Value i) {
+                       body(k.add(address, k.mul(i, bytes)), k.add(element, i), 1);
+                     });
+                   });
   }
 }

@@ -16,10 +16,12 @@ static constexpr int64_t readBlockRows = 64;
 
 std::string mlir::kvcache::cpu::whyNotRead(const abi::ColumnLayout &column, bool ropeView) {
   if (column.affine() && column.width > maxUnrolledWidth) {
-    return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " + std::to_string(column.width);
+    return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " +
+           std::to_string(column.width);
   }
   if (ropeView && (column.width % 2 != 0 || !isFloatElement(column.exactElem))) {
-    return "expected an even number of floats per row under rope, got " + std::to_string(column.width);
+    return "expected an even number of floats per row under rope, got " +
+           std::to_string(column.width);
   }
   return {};
 }
@@ -32,25 +34,32 @@ struct Reader {
   StoreAccess &store;
   int64_t column;
   Value head, capacity, out;
-  FactorAccess factor;  ///< set for a factor column
-  Value scratch;        ///< coefficients of a row, for a factor column
+  FactorAccess factor; ///< set for a factor column
+  Value scratch;       ///< coefficients of a row, for a factor column
 
-  Value outBase(Value row) { return k.mul(k.add(k.mul(head, capacity), row), store.column(column).width); }
+  Value outBase(Value row) {
+    return k.mul(k.add(k.mul(head, capacity), row), store.column(column).width);
+  }
 
   void readExact(Value lo, Value hi) {
     abi::ElementType elem = store.column(column).exactElem;
-    forDenseRuns(store, column, head, capacity, lo, hi, [&](Value address, Value element, int64_t n) {
-      k.storeVector(isFloatElement(elem) ? store.loadF32(address, elem, n) : store.loadI32(address, elem, n), out, element);
-    });
+    forDenseRuns(store, column, head, capacity, lo, hi,
+                 [&](Value address, Value element, int64_t n) {
+                   k.storeVector(isFloatElement(elem) ? store.loadF32(address, elem, n)
+                                                      : store.loadI32(address, elem, n),
+                                 out, element);
+                 });
   }
 
   void readCoded(Value lo, Value hi) {
     SegmentAccess coded = store.segment(column, abi::SegmentKind::Coded, head);
-    store.forPages(coded, k.max(lo, coded.first), k.min(hi, coded.end), [&](Value from, Value to, Value page) {
-      k.forLoop(from, to, k.index(1), [&](Value row) {
-        store.column(column).rank > 0 ? readFactorRow(coded, row, page) : readAffineRow(coded, row, page);
-      });
-    });
+    store.forPages(coded, k.max(lo, coded.first), k.min(hi, coded.end),
+                   [&](Value from, Value to, Value page) {
+                     k.forLoop(from, to, k.index(1), [&](Value row) {
+                       store.column(column).rank > 0 ? readFactorRow(coded, row, page)
+                                                     : readAffineRow(coded, row, page);
+                     });
+                   });
   }
 
   void readFactorRow(const SegmentAccess &coded, Value row, Value page) {
@@ -58,7 +67,8 @@ struct Reader {
     Value base = store.unit(coded, abi::PlaneRole::Rows, row, page);
     SmallVector<Value> coefficients;
     for (ChannelChunk chunk : channelChunks(factor.rank)) {
-      coefficients.push_back(store.loadF32(k.add(base, chunk.start * abi::bytesOf(elem)), elem, chunk.size));
+      coefficients.push_back(
+          store.loadF32(k.add(base, chunk.start * abi::bytesOf(elem)), elem, chunk.size));
     }
     reconstruct(k, factor, coefficients, scratch, out, outBase(row));
   }
@@ -82,7 +92,8 @@ struct Reader {
 
 } // namespace
 
-EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name, ArrayRef<abi::ColumnLayout> columns, int64_t column,
+EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name,
+                                           ArrayRef<abi::ColumnLayout> columns, int64_t column,
                                            bool ropeView) {
   const abi::ColumnLayout &layout = columns[column];
   std::vector<KernelArg> args{KernelArg::store("store")};
@@ -93,7 +104,8 @@ EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name, Arra
   if (ropeView) {
     args.push_back(KernelArg::buffer("ropeTable", abi::ElementType::F32));
   }
-  args.push_back(KernelArg::buffer("out", isFloatElement(layout.exactElem) ? abi::ElementType::F32 : abi::ElementType::I32));
+  args.push_back(KernelArg::buffer(
+      "out", isFloatElement(layout.exactElem) ? abi::ElementType::F32 : abi::ElementType::I32));
   args.push_back(KernelArg::scalars("scalars"));
   KernelBuilder k(module, name, args);
   StoreAccess store(k, "store", columns);
@@ -104,17 +116,19 @@ EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name, Arra
     reader.factor = {k.arg("basis"), k.arg("mean"), task[0], layout.width, layout.rank};
     reader.scratch = stackF32(k, (layout.rank + lanes - 1) / lanes * lanes);
   }
-  store.forRowBlocks(k.index(0), store.rows(task[0]), task[1], blocks, readBlockRows, [&](Value lo, Value hi) {
-    reader.readExact(lo, hi);
-    if (layout.coded) {
-      reader.readCoded(lo, hi);
-    }
-    if (ropeView) {
-      k.forLoop(lo, hi, k.index(1), [&](Value row) {
-        rotateStoredRow(k, reader.out, reader.outBase(row), k.arg("ropeTable"), row, layout.width);
-      });
-    }
-  });
+  store.forRowBlocks(k.index(0), store.rows(task[0]), task[1], blocks, readBlockRows,
+                     [&](Value lo, Value hi) {
+                       reader.readExact(lo, hi);
+                       if (layout.coded) {
+                         reader.readCoded(lo, hi);
+                       }
+                       if (ropeView) {
+                         k.forLoop(lo, hi, k.index(1), [&](Value row) {
+                           rotateStoredRow(k, reader.out, reader.outBase(row), k.arg("ropeTable"),
+                                           row, layout.width);
+                         });
+                       }
+                     });
   k.finish();
   return {name.str(), args, {"capacity", "blocks"}, {"heads", "blocks"}, readBlockRows};
 }

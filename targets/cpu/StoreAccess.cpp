@@ -28,7 +28,8 @@ std::vector<ChannelChunk> mlir::kvcache::cpu::channelChunks(int64_t width) {
   return chunks;
 }
 
-StoreAccess::StoreAccess(KernelBuilder &kernel, StringRef storeArg, ArrayRef<abi::ColumnLayout> columns)
+StoreAccess::StoreAccess(KernelBuilder &kernel, StringRef storeArg,
+                         ArrayRef<abi::ColumnLayout> columns)
     : k_(kernel), columns_(columns), arena_(kernel.arena(storeArg)), view_(kernel.view(storeArg)) {
   for (const abi::ColumnLayout &column : columns) {
     firstSegment_.push_back(segments_);
@@ -36,13 +37,16 @@ StoreAccess::StoreAccess(KernelBuilder &kernel, StringRef storeArg, ArrayRef<abi
   }
 }
 
-// ---- the view -------------------------------------------------------------------------------------------------------
+// ---- the view
+// -------------------------------------------------------------------------------------------------------
 
 Value StoreAccess::viewWord(Value index) { return k_.toIndex(k_.load(view_, index)); }
 Value StoreAccess::heads() { return viewWord(k_.index(0)); }
 Value StoreAccess::rows(Value head) { return viewWord(k_.add(head, 2)); }
 
-bool StoreAccess::hasSegment(int64_t column, abi::SegmentKind kind) const { return columns_[column].segment(kind) != nullptr; }
+bool StoreAccess::hasSegment(int64_t column, abi::SegmentKind kind) const {
+  return columns_[column].segment(kind) != nullptr;
+}
 
 SegmentAccess StoreAccess::segment(int64_t column, abi::SegmentKind kind, Value head) {
   const abi::ColumnLayout &layout = columns_[column];
@@ -52,7 +56,8 @@ SegmentAccess StoreAccess::segment(int64_t column, abi::SegmentKind kind, Value 
   // Record r(g, h) = 2 + H + 3 * (g * H + h).
   Value headCount = heads();
   Value record = k_.add(k_.add(headCount, 2), k_.mul(k_.add(k_.mul(headCount, number), head), 3));
-  return {&layout, segment, viewWord(record), viewWord(k_.add(record, 1)), viewWord(k_.add(record, 2))};
+  return {&layout, segment, viewWord(record), viewWord(k_.add(record, 1)),
+          viewWord(k_.add(record, 2))};
 }
 
 Value StoreAccess::page(const SegmentAccess &segment, Value row) {
@@ -74,10 +79,12 @@ void StoreAccess::forPages(const SegmentAccess &segment, Value first, Value end,
 void StoreAccess::forRowBlocks(Value first, Value end, Value block, Value blocks, int64_t blockRows,
                                llvm::function_ref<void(Value lo, Value hi)> body) {
   Value start = k_.add(first, k_.mul(block, blockRows));
-  k_.forLoop(start, end, k_.mul(blocks, blockRows), [&](Value lo) { body(lo, k_.min(end, k_.add(lo, blockRows))); });
+  k_.forLoop(start, end, k_.mul(blocks, blockRows),
+             [&](Value lo) { body(lo, k_.min(end, k_.add(lo, blockRows))); });
 }
 
-// ---- addresses ------------------------------------------------------------------------------------------------------
+// ---- addresses
+// ------------------------------------------------------------------------------------------------------
 
 Value StoreAccess::unit(const SegmentAccess &segment, abi::PlaneRole role, Value row, Value page) {
   const abi::PlaneLayout *plane = segment.layout->plane(role);
@@ -95,7 +102,8 @@ Value StoreAccess::element(const SegmentAccess &segment, Value row, Value channe
   return k_.add(unit(segment, abi::PlaneRole::Rows, row), k_.mul(channel, bytes));
 }
 
-// ---- dense values ---------------------------------------------------------------------------------------------------
+// ---- dense values
+// ---------------------------------------------------------------------------------------------------
 
 Value StoreAccess::loadF32(Value address, abi::ElementType elem, int64_t n) {
   return k_.widen(k_.loadBytesAs(arena_, address, k_.vec(k_.elemType(elem), n)));
@@ -107,7 +115,8 @@ Value StoreAccess::loadI32(Value address, abi::ElementType elem, int64_t n) {
 }
 
 Value StoreAccess::loadScalar(Value address, abi::ElementType elem) {
-  return k_.extractLane(isFloatElement(elem) ? loadF32(address, elem, 1) : loadI32(address, elem, 1), 0);
+  return k_.extractLane(
+      isFloatElement(elem) ? loadF32(address, elem, 1) : loadI32(address, elem, 1), 0);
 }
 
 void StoreAccess::storeF32(Value vector, Value address, abi::ElementType elem) {
@@ -136,18 +145,22 @@ void StoreAccess::storeScalar(Value scalar, Value address, abi::ElementType elem
 
 Value StoreAccess::loadRows16(const SegmentAccess &segment, Value row, Value page) {
   abi::ElementType elem = segment.layout->plane(abi::PlaneRole::Rows)->elem;
-  assert(segment.column->width == 1 && abi::bytesOf(elem) == 4 && "expected a column of one f32 or i32");
-  return k_.loadBytesAs(arena_, unit(segment, abi::PlaneRole::Rows, row, page), k_.vec(k_.elemType(elem)));
+  assert(segment.column->width == 1 && abi::bytesOf(elem) == 4 &&
+         "expected a column of one f32 or i32");
+  return k_.loadBytesAs(arena_, unit(segment, abi::PlaneRole::Rows, row, page),
+                        k_.vec(k_.elemType(elem)));
 }
 
-// ---- exact rows -----------------------------------------------------------------------------------------------------
+// ---- exact rows
+// -----------------------------------------------------------------------------------------------------
 
 StoreAccess::ExactRows StoreAccess::exactRows(int64_t column, Value head) {
   ExactRows rows;
   rows.exact = segment(column, abi::SegmentKind::Exact, head);
   if (hasSegment(column, abi::SegmentKind::Sinks)) {
     rows.sinks = segment(column, abi::SegmentKind::Sinks, head);
-    assert(rows.sinks.layout->rowsPerPage == rows.exact.layout->rowsPerPage && "sinks and exact rows are laid out alike");
+    assert(rows.sinks.layout->rowsPerPage == rows.exact.layout->rowsPerPage &&
+           "sinks and exact rows are laid out alike");
   }
   return rows;
 }
@@ -160,9 +173,11 @@ Value StoreAccess::exactRow(const ExactRows &rows, Value row) {
   return unit(segment, abi::PlaneRole::Rows, row);
 }
 
-// ---- affine codes ---------------------------------------------------------------------------------------------------
+// ---- affine codes
+// ---------------------------------------------------------------------------------------------------
 
-Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk) {
+Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page,
+                             ChannelChunk chunk) {
   const abi::ColumnLayout &column = *segment.column;
   Value base = unit(segment, abi::PlaneRole::Codes, row, page);
   Value mask = k_.splatI32((int64_t(1) << column.bits) - 1, chunk.size);
@@ -170,7 +185,8 @@ Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page
     int64_t perWord = 32 / column.bits;
     Value inBlock = k_.rem(row, column.tile);
     Value word = k_.floorDiv(inBlock, perWord);
-    Value words = loadI32(k_.add(k_.add(base, chunk.start * 4), k_.mul(word, column.width * 4)), abi::ElementType::I32, chunk.size);
+    Value words = loadI32(k_.add(k_.add(base, chunk.start * 4), k_.mul(word, column.width * 4)),
+                          abi::ElementType::I32, chunk.size);
     Value shift = k_.mul(k_.rem(inBlock, perWord), column.bits);
     return k_.andi(k_.shru(words, k_.broadcast(k_.toI32(shift), chunk.size)), mask);
   }
@@ -178,7 +194,8 @@ Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page
   if (column.bits == 8) {
     return loadI32(at, abi::ElementType::U8, chunk.size);
   }
-  // Eight codes take `bits` bytes: one 32-bit load for each eight lanes (all sixteen when bits = 2).
+  // Eight codes take `bits` bytes: one 32-bit load for each eight lanes (all sixteen when bits =
+  // 2).
   SmallVector<int64_t> which;
   SmallVector<int32_t> shifts;
   int64_t perLoad = column.bits == 2 ? 16 : 8;
@@ -187,18 +204,21 @@ Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page
     shifts.push_back(static_cast<int32_t>(lane % perLoad * column.bits));
   }
   Value low = loadI32(at, abi::ElementType::I32, 1);
-  Value high = chunk.size > perLoad ? loadI32(k_.add(at, column.bits), abi::ElementType::I32, 1) : low;
+  Value high =
+      chunk.size > perLoad ? loadI32(k_.add(at, column.bits), abi::ElementType::I32, 1) : low;
   return k_.andi(k_.shru(k_.shuffle(low, high, which), constantLanes(k_, shifts)), mask);
 }
 
-Value StoreAccess::groupValues(const SegmentAccess &segment, abi::PlaneRole role, Value row, Value page, ChannelChunk chunk) {
+Value StoreAccess::groupValues(const SegmentAccess &segment, abi::PlaneRole role, Value row,
+                               Value page, ChannelChunk chunk) {
   const abi::ColumnLayout &column = *segment.column;
   abi::ElementType elem = segment.layout->plane(role)->elem;
   Value base = unit(segment, role, row, page);
   int64_t bytes = abi::bytesOf(elem);
   if (column.tileAxis == abi::TileAxis::Token) {
     Value at = k_.add(base, chunk.start * bytes);
-    return isFloatElement(elem) ? loadF32(at, elem, chunk.size) : k_.intToF32(loadI32(at, elem, chunk.size));
+    return isFloatElement(elem) ? loadF32(at, elem, chunk.size)
+                                : k_.intToF32(loadI32(at, elem, chunk.size));
   }
   SmallVector<Value> values;
   auto [first, end] = groupsOf(chunk, column.tile);
@@ -209,11 +229,13 @@ Value StoreAccess::groupValues(const SegmentAccess &segment, abi::PlaneRole role
   return spreadGroups(values, chunk, column.tile);
 }
 
-Value StoreAccess::loadScales(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk) {
+Value StoreAccess::loadScales(const SegmentAccess &segment, Value row, Value page,
+                              ChannelChunk chunk) {
   return groupValues(segment, abi::PlaneRole::Scales, row, page, chunk);
 }
 
-Value StoreAccess::loadZeros(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk) {
+Value StoreAccess::loadZeros(const SegmentAccess &segment, Value row, Value page,
+                             ChannelChunk chunk) {
   if (segment.column->zero == abi::ZeroKind::None) {
     return {};
   }
@@ -239,7 +261,8 @@ Value StoreAccess::spreadGroups(ArrayRef<Value> values, ChannelChunk chunk, int6
   for (size_t i = 1; i < values.size(); ++i) {
     SmallVector<bool> fromHere;
     for (int64_t lane = 0; lane < chunk.size; ++lane) {
-      fromHere.push_back((chunk.start + lane) / tile - chunk.start / tile >= static_cast<int64_t>(i));
+      fromHere.push_back((chunk.start + lane) / tile - chunk.start / tile >=
+                         static_cast<int64_t>(i));
     }
     spread = k_.select(constantMask(k_, fromHere), k_.broadcast(values[i], chunk.size), spread);
   }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Addresses and typed accesses of a cache store inside a kernel: the store view of runtime/abi/KernelAbi.h, the layouts
-// of runtime/abi/StorageLayout.h.
+// Addresses and typed accesses of a cache store inside a kernel: the store view of
+// runtime/abi/KernelAbi.h, the layouts of runtime/abi/StorageLayout.h.
 //
-// Invariant: no byte position is written down here. Segments, pages, planes and units come from the view and from the
-// column layouts, so that kernels, store and documentation cannot disagree. All rows are absolute rows of their head,
-// all addresses are byte offsets in the arena, both of type `index`.
+// Invariant: no byte position is written down here. Segments, pages, planes and units come from the
+// view and from the column layouts, so that kernels, store and documentation cannot disagree. All
+// rows are absolute rows of their head, all addresses are byte offsets in the arena, both of type
+// `index`.
 
 #pragma once
 
@@ -43,16 +44,19 @@ constexpr int64_t symmetricZero(int64_t bits) { return (int64_t(1) << (bits - 1)
 /// The chunks of a row of `width` channels.
 std::vector<ChannelChunk> channelChunks(int64_t width);
 
-/// A store argument of the kernel under construction. `columns` must outlive it; their order is that of the store.
+/// A store argument of the kernel under construction. `columns` must outlive it; their order is
+/// that of the store.
 class StoreAccess {
 public:
-  StoreAccess(KernelBuilder &kernel, StringRef storeArg, ArrayRef<::kvcache::abi::ColumnLayout> columns);
+  StoreAccess(KernelBuilder &kernel, StringRef storeArg,
+              ArrayRef<::kvcache::abi::ColumnLayout> columns);
 
   KernelBuilder &kernel() { return k_; }
   Value arena() const { return arena_; }
   const ::kvcache::abi::ColumnLayout &column(int64_t column) const { return columns_[column]; }
 
-  // ---- the view -------------------------------------------------------------------------------------------------
+  // ---- the view
+  // -------------------------------------------------------------------------------------------------
 
   /// Row heads of the store.
   Value heads();
@@ -64,23 +68,28 @@ public:
   SegmentAccess segment(int64_t column, ::kvcache::abi::SegmentKind kind, Value head);
   /// Address of the page that holds `row`.
   Value page(const SegmentAccess &segment, Value row);
-  /// Calls `body(lo, hi, page)` for each run of rows [lo, hi) inside [first, end) that shares a page; `page` is its address.
-  void forPages(const SegmentAccess &segment, Value first, Value end, llvm::function_ref<void(Value lo, Value hi, Value page)> body);
-  /// Calls `body(lo, hi)` for the row blocks of [first, end) that are task `block` of `blocks`: blocks block,
-  /// block + blocks, .. of `blockRows` rows each (the last may be shorter).
+  /// Calls `body(lo, hi, page)` for each run of rows [lo, hi) inside [first, end) that shares a
+  /// page; `page` is its address.
+  void forPages(const SegmentAccess &segment, Value first, Value end,
+                llvm::function_ref<void(Value lo, Value hi, Value page)> body);
+  /// Calls `body(lo, hi)` for the row blocks of [first, end) that are task `block` of `blocks`:
+  /// blocks block, block + blocks, .. of `blockRows` rows each (the last may be shorter).
   void forRowBlocks(Value first, Value end, Value block, Value blocks, int64_t blockRows,
                     llvm::function_ref<void(Value lo, Value hi)> body);
 
-  // ---- addresses ------------------------------------------------------------------------------------------------
+  // ---- addresses
+  // ------------------------------------------------------------------------------------------------
 
-  /// Address of the unit (row, or block of `tile` rows) of a plane that holds `row`, which lies in `page`.
+  /// Address of the unit (row, or block of `tile` rows) of a plane that holds `row`, which lies in
+  /// `page`.
   Value unit(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row, Value page);
   /// The same, page looked up.
   Value unit(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row);
   /// Address of `channel` of `row` in the dense plane `Rows`.
   Value element(const SegmentAccess &segment, Value row, Value channel);
 
-  // ---- dense values ---------------------------------------------------------------------------------------------
+  // ---- dense values
+  // ---------------------------------------------------------------------------------------------
 
   /// n values at an address, widened to vector<nxf32>.
   Value loadF32(Value address, ::kvcache::abi::ElementType elem, int64_t n = lanes);
@@ -94,13 +103,16 @@ public:
   void storeI32(Value vector, Value address, ::kvcache::abi::ElementType elem);
   /// One f32 (float elem) or i32 (integer elem).
   void storeScalar(Value scalar, Value address, ::kvcache::abi::ElementType elem);
-  /// 16 neighbouring rows of a column of width 1, f32 or i32, as they lie in memory; all in one page and `row` is the
-  /// first of them. Lanes behind the page read the slack, then whatever follows: use only those inside.
+  /// 16 neighbouring rows of a column of width 1, f32 or i32, as they lie in memory; all in one
+  /// page and `row` is the first of them. Lanes behind the page read the slack, then whatever
+  /// follows: use only those inside.
   Value loadRows16(const SegmentAccess &segment, Value row, Value page);
 
-  // ---- exact rows -----------------------------------------------------------------------------------------------
+  // ---- exact rows
+  // -----------------------------------------------------------------------------------------------
 
-  /// Exact rows of a head whatever segment holds them: `Sinks` below its end, `Exact` from there on.
+  /// Exact rows of a head whatever segment holds them: `Sinks` below its end, `Exact` from there
+  /// on.
   struct ExactRows {
     SegmentAccess exact;
     SegmentAccess sinks; ///< layout is null when the column has none
@@ -109,18 +121,21 @@ public:
   /// Address of an exact row.
   Value exactRow(const ExactRows &rows, Value row);
 
-  // ---- affine codes ---------------------------------------------------------------------------------------------
+  // ---- affine codes
+  // ---------------------------------------------------------------------------------------------
 
   /// Codes of the lanes of `chunk` of `row`, vector<nxi32> in [0, 2^bits), either tile axis.
   Value loadCodes(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
-  /// Scale, and zero as f32 (group minimum or integer zero point; null when there is none), per lane of `chunk`.
+  /// Scale, and zero as f32 (group minimum or integer zero point; null when there is none), per
+  /// lane of `chunk`.
   Value loadScales(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
   Value loadZeros(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
-  /// What the codes stand for, in f32, product and sum rounded one after the other: code * scale + minimum,
-  /// (code - point) * scale, or without zero (code - symmetricZero) * scale.
+  /// What the codes stand for, in f32, product and sum rounded one after the other: code * scale +
+  /// minimum, (code - point) * scale, or without zero (code - symmetricZero) * scale.
   Value decode(const SegmentAccess &segment, Value row, Value page, ChannelChunk chunk);
 
-  /// vector<nxf32> whose lanes are values[(start + lane) / tile - start / tile]: group values spread over channels.
+  /// vector<nxf32> whose lanes are values[(start + lane) / tile - start / tile]: group values
+  /// spread over channels.
   Value spreadGroups(ArrayRef<Value> values, ChannelChunk chunk, int64_t tile);
   /// First and one past the last group (tile over channels) that `chunk` touches.
   static std::pair<int64_t, int64_t> groupsOf(ChannelChunk chunk, int64_t tile) {
@@ -129,7 +144,8 @@ public:
 
 private:
   Value viewWord(Value index);
-  Value groupValues(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row, Value page, ChannelChunk chunk);
+  Value groupValues(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row,
+                    Value page, ChannelChunk chunk);
 
   KernelBuilder &k_;
   ArrayRef<::kvcache::abi::ColumnLayout> columns_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Launches a kernel from what its emitter says of it (EmittedKernel.h), so that tests also check that statement.
+// Launches a kernel from what its emitter says of it (EmittedKernel.h), so that tests also check
+// that statement.
 
 #pragma once
 
@@ -41,7 +42,9 @@ struct EmittedCall {
     }
     int64_t tasks = 1;
     for (const std::string &dim : kernel.grid) {
-      tasks *= dim == "heads" ? store->heads() : std::isdigit(dim[0]) ? std::stoll(dim) : words.at(dim);
+      tasks *= dim == "heads"         ? store->heads()
+               : std::isdigit(dim[0]) ? std::stoll(dim)
+                                      : words.at(dim);
     }
     return code.run(kernel.name.c_str(), tasks, std::move(args));
   }

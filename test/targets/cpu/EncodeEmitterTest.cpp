@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The encode kernel against the formulas of EncodeEmitter.h, one value at a time: codes, scales and zeros have to be
-// equal to the last bit, and nothing but the due rows may change.
+// The encode kernel against the formulas of EncodeEmitter.h, one value at a time: codes, scales and
+// zeros have to be equal to the last bit, and nothing but the due rows may change.
 
 #include "targets/cpu/EncodeEmitter.h"
 #include "runtime/reference/Families.h"
@@ -41,10 +41,14 @@ const std::vector<Case> cases = {
     {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128},
     {"rotated<affine<2, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F32},
     {"recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>", 128},
-    {"recent<affine<4, tile(token:16), min_f16, scale_f16, lsb(token)>, keep(0), block(16)>", 80, F32},
-    {"recent<affine<8, tile(token:48), zp_i32, scale_f16, lsb(token)>, keep(0), block(48)>", 20, BF16},
+    {"recent<affine<4, tile(token:16), min_f16, scale_f16, lsb(token)>, keep(0), block(16)>", 80,
+     F32},
+    {"recent<affine<8, tile(token:48), zp_i32, scale_f16, lsb(token)>, keep(0), block(48)>", 20,
+     BF16},
     {"recent<affine<2, tile(token:128), none, scale_f16, lsb(token)>, keep(0), block(128)>", 64},
-    {"recent<rotated<affine<4, tile(token:32), min_f16, scale_f16, lsb(token)>, hadamard>, keep(0), block(32)>", 32},
+    {"recent<rotated<affine<4, tile(token:32), min_f16, scale_f16, lsb(token)>, hadamard>, "
+     "keep(0), block(32)>",
+     32},
     {"sinks<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, 4>", 64},
     {"factor<16, act>", 32},
     {"factor<10, f32>", 80, BF16},
@@ -94,7 +98,9 @@ Group groupOf(const ColumnLayout &c, const std::vector<float> &values) {
       group.zero = std::min(group.zero, 255.0f);
     }
   } else {
-    group.scale = rounded(std::max(std::abs(high), std::abs(low)) / static_cast<float>((1 << (c.bits - 1)) - 1), c.scaleType);
+    group.scale = rounded(std::max(std::abs(high), std::abs(low)) /
+                              static_cast<float>((1 << (c.bits - 1)) - 1),
+                          c.scaleType);
   }
   return group;
 }
@@ -109,14 +115,15 @@ int64_t codeOf(const ColumnLayout &c, const Group &group, float x) {
     return 0;
   }
   float number = c.zero == ZeroKind::Min ? std::nearbyint((x - group.zero) / group.scale)
-                                              : std::nearbyint(x / group.scale) + group.zero;
+                                         : std::nearbyint(x / group.scale) + group.zero;
   return static_cast<int64_t>(std::min(std::max(number, 0.0f), top));
 }
 
 /// Codes rows [first, end) of a head of column 0.
 class NaiveEncoder {
 public:
-  NaiveEncoder(PagedStore &store, int64_t head, const std::vector<float> &basis, const std::vector<float> &mean)
+  NaiveEncoder(PagedStore &store, int64_t head, const std::vector<float> &basis,
+               const std::vector<float> &mean)
       : store_(store), c_(store.column(0)), head_(head), basis_(basis), mean_(mean) {}
 
   void encode(int64_t first, int64_t end) {
@@ -146,7 +153,8 @@ private:
       float sum = 0;
       for (int64_t i = 0; i < c_.width; ++i) {
         int64_t at = head_ * c_.width + i;
-        sum = std::fma(values[static_cast<size_t>(i)] - mean_[static_cast<size_t>(at)], basis_[static_cast<size_t>(at * c_.rank + r)], sum);
+        sum = std::fma(values[static_cast<size_t>(i)] - mean_[static_cast<size_t>(at)],
+                       basis_[static_cast<size_t>(at * c_.rank + r)], sum);
       }
       store_.setDense(0, SegmentKind::Coded, head_, row, r, sum);
     }
@@ -154,7 +162,8 @@ private:
   /// The bits behind the last code of a row are 0.
   void clearCodes(int64_t row) {
     if (c_.tileAxis == TileAxis::Channel) {
-      std::memset(store_.unit(0, SegmentKind::Coded, PlaneRole::Codes, head_, row), 0, static_cast<size_t>(c_.codeRowBytes()));
+      std::memset(store_.unit(0, SegmentKind::Coded, PlaneRole::Codes, head_, row), 0,
+                  static_cast<size_t>(c_.codeRowBytes()));
     }
   }
   void quantize(int64_t first, const std::vector<std::vector<float>> &rows) {
@@ -163,14 +172,17 @@ private:
     int64_t rowStep = overTokens ? c_.tile : 1, channelStep = overTokens ? 1 : c_.tile;
     for (int64_t row = 0; row < count; row += rowStep) {
       for (int64_t channel = 0; channel < c_.width; channel += channelStep) {
-        quantizeGroup(first, rows, row, row + rowStep, channel, std::min(c_.width, channel + channelStep));
+        quantizeGroup(first, rows, row, row + rowStep, channel,
+                      std::min(c_.width, channel + channelStep));
       }
     }
   }
-  void quantizeGroup(int64_t first, const std::vector<std::vector<float>> &rows, int64_t row0, int64_t row1, int64_t c0, int64_t c1) {
+  void quantizeGroup(int64_t first, const std::vector<std::vector<float>> &rows, int64_t row0,
+                     int64_t row1, int64_t c0, int64_t c1) {
     std::vector<float> values;
     for (int64_t row = row0; row < row1; ++row) {
-      values.insert(values.end(), rows[static_cast<size_t>(row)].begin() + c0, rows[static_cast<size_t>(row)].begin() + c1);
+      values.insert(values.end(), rows[static_cast<size_t>(row)].begin() + c0,
+                    rows[static_cast<size_t>(row)].begin() + c1);
     }
     Group group = groupOf(c_, values);
     store_.setGroup(0, PlaneRole::Scales, head_, first + row0, c0, group.scale);
@@ -179,7 +191,8 @@ private:
     }
     for (int64_t row = row0; row < row1; ++row) {
       for (int64_t i = c0; i < c1; ++i) {
-        store_.setCode(0, head_, first + row, i, codeOf(c_, group, rows[static_cast<size_t>(row)][static_cast<size_t>(i)]));
+        store_.setCode(0, head_, first + row, i,
+                       codeOf(c_, group, rows[static_cast<size_t>(row)][static_cast<size_t>(i)]));
       }
     }
   }
@@ -201,13 +214,16 @@ void expectEqualToReference(PagedStore &store, int64_t head, int64_t first, int6
   }
   auto block = kvcache::rt::reference::encodeRows(c, rows, end - first, nullptr);
   ASSERT_TRUE(block.isOk());
-  int64_t rowStep = c.tileAxis == TileAxis::Token ? c.tile : 1, channelStep = c.tileAxis == TileAxis::Token ? 1 : c.tile;
+  int64_t rowStep = c.tileAxis == TileAxis::Token ? c.tile : 1,
+          channelStep = c.tileAxis == TileAxis::Token ? 1 : c.tile;
   int64_t groups = (c.width + channelStep - 1) / channelStep;
   for (int64_t row = first; row < end; ++row) {
     for (int64_t i = 0; i < c.width; ++i) {
-      SCOPED_TRACE("head " + std::to_string(head) + ", row " + std::to_string(row) + ", channel " + std::to_string(i));
+      SCOPED_TRACE("head " + std::to_string(head) + ", row " + std::to_string(row) + ", channel " +
+                   std::to_string(i));
       auto group = static_cast<size_t>((row - first) / rowStep * groups + i / channelStep);
-      ASSERT_EQ(store.code(0, head, row, i), block->codes[static_cast<size_t>((row - first) * c.width + i)]);
+      ASSERT_EQ(store.code(0, head, row, i),
+                block->codes[static_cast<size_t>((row - first) * c.width + i)]);
       ASSERT_EQ(store.group(0, PlaneRole::Scales, head, row, i), block->scales[group]);
       if (c.zero != ZeroKind::None) {
         ASSERT_EQ(store.group(0, PlaneRole::Zeros, head, row, i), block->zeros[group]);
@@ -222,7 +238,12 @@ void makeHardRows(PagedStore &store) {
     for (int64_t row = store.first(0, SegmentKind::Exact, h); row < store.rows(h); ++row) {
       for (int64_t i = 0; i < store.column(0).width; ++i) {
         double x = store.exact(0, h, row, i);
-        double changed = row % 7 == 1 ? 0.0 : row % 7 == 2 ? 1.5 : row % 7 == 3 ? x * 1e-7 : row % 7 == 4 ? std::abs(x) : row % 7 == 5 ? x * 1e3 : x;
+        double changed = row % 7 == 1   ? 0.0
+                         : row % 7 == 2 ? 1.5
+                         : row % 7 == 3 ? x * 1e-7
+                         : row % 7 == 4 ? std::abs(x)
+                         : row % 7 == 5 ? x * 1e3
+                                        : x;
         store.setExact(0, h, row, i, changed);
       }
     }
@@ -233,7 +254,8 @@ struct Lengths {
   std::vector<int64_t> rows, coded, due;
 };
 
-/// Ragged heads around 32 rows; the due rows are the whole multiples of the granule, with coded rows before them or not.
+/// Ragged heads around 32 rows; the due rows are the whole multiples of the granule, with coded
+/// rows before them or not.
 Lengths lengthsOf(const ColumnLayout &c) {
   Lengths lengths;
   for (int64_t rows : {1, 31, 32, 33, 300}) {
@@ -253,17 +275,20 @@ TEST(EncodeEmitter, equalsTheFormulasBitForBit) {
   std::vector<EmittedKernel> emitted;
   std::vector<std::vector<ColumnLayout>> columns;
   for (size_t i = 0; i < cases.size(); ++i) {
-    columns.push_back({columnOf(cases[i].storage, cases[i].width, cases[i].act), columnOf("i32", 1)});
+    columns.push_back(
+        {columnOf(cases[i].storage, cases[i].width, cases[i].act), columnOf("i32", 1)});
     ASSERT_EQ(whyNotEncode(columns[i][0]), "") << cases[i].storage;
     emitted.push_back(emitEncode(*kernels.module, "encode" + std::to_string(i), columns[i], 0));
   }
   for (Isa isa : runnableIsas()) {
     CompiledKernels code(*kernels.module, isa);
     for (size_t i = 0; i < cases.size(); ++i) {
-      SCOPED_TRACE(cases[i].storage + " of " + std::to_string(cases[i].width) + ", " + nameOf(isa).str());
+      SCOPED_TRACE(cases[i].storage + " of " + std::to_string(cases[i].width) + ", " +
+                   nameOf(isa).str());
       const ColumnLayout &c = columns[i][0];
       Lengths lengths = lengthsOf(c);
-      PagedStore store(columns[i], lengths.rows, {lengths.coded, {0, 0, 0, 0, 0}}, {lengths.due, {0, 0, 0, 0, 0}});
+      PagedStore store(columns[i], lengths.rows, {lengths.coded, {0, 0, 0, 0, 0}},
+                       {lengths.due, {0, 0, 0, 0, 0}});
       store.fill(11);
       makeHardRows(store);
       auto basis = randomFloats(store.heads() * c.width * std::max<int64_t>(c.rank, 1), 5);
@@ -271,16 +296,21 @@ TEST(EncodeEmitter, equalsTheFormulasBitForBit) {
       PagedStore expected = store;
       std::vector<int64_t> due;
       for (int64_t h = 0; h < store.heads(); ++h) {
-        int64_t first = store.end(0, SegmentKind::Coded, h), end = first + lengths.due[static_cast<size_t>(h)];
+        int64_t first = store.end(0, SegmentKind::Coded, h),
+                end = first + lengths.due[static_cast<size_t>(h)];
         due.insert(due.end(), {first, end});
         NaiveEncoder(expected, h, basis, mean).encode(first, end);
       }
-      EmittedCall call{&store, {{"due", due.data()}, {"basis", basis.data()}, {"mean", mean.data()}}, {{"blocks", 3}}};
+      EmittedCall call{&store,
+                       {{"due", due.data()}, {"basis", basis.data()}, {"mean", mean.data()}},
+                       {{"blocks", 3}}};
       ASSERT_EQ(call.run(code, emitted[i]), KVCACHE_KERNEL_OK);
       for (int64_t h = 0; h < store.heads() && c.affine() && !c.rotated; ++h) {
         expectEqualToReference(store, h, due[2 * h], due[2 * h + 1]);
       }
-      ASSERT_EQ(std::mismatch(store.arena().begin(), store.arena().end(), expected.arena().begin()).first - store.arena().begin(),
+      ASSERT_EQ(std::mismatch(store.arena().begin(), store.arena().end(), expected.arena().begin())
+                        .first -
+                    store.arena().begin(),
                 static_cast<std::ptrdiff_t>(store.arena().size()));
     }
   }
@@ -288,7 +318,8 @@ TEST(EncodeEmitter, equalsTheFormulasBitForBit) {
 
 TEST(EncodeEmitter, anyNumberOfBlocksGivesTheSameBytes) {
   KernelModule kernels;
-  std::vector<ColumnLayout> columns{columnOf("recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>", 64)};
+  std::vector<ColumnLayout> columns{columnOf(
+      "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>", 64)};
   EmittedKernel kernel = emitEncode(*kernels.module, "encode", columns, 0);
   CompiledKernels code(*kernels.module, runnableIsas().back());
   PagedStore store(columns, {320, 64}, {{0, 0}}, {{320, 64}});
@@ -296,7 +327,8 @@ TEST(EncodeEmitter, anyNumberOfBlocksGivesTheSameBytes) {
   std::vector<int64_t> due{0, 320, 0, 64};
   PagedStore first = store, other = store;
   for (auto [target, blocks] : {std::pair{&first, 1}, std::pair{&other, 17}}) {
-    ASSERT_EQ((EmittedCall{target, {{"due", due.data()}}, {{"blocks", blocks}}}.run(code, kernel)), KVCACHE_KERNEL_OK);
+    ASSERT_EQ((EmittedCall{target, {{"due", due.data()}}, {{"blocks", blocks}}}.run(code, kernel)),
+              KVCACHE_KERNEL_OK);
   }
   EXPECT_EQ(first.arena(), other.arena());
   EXPECT_NE(first.arena(), store.arena());
@@ -304,12 +336,16 @@ TEST(EncodeEmitter, anyNumberOfBlocksGivesTheSameBytes) {
 
 TEST(EncodeEmitter, refusesWhatItCannotCode) {
   EXPECT_EQ(whyNotEncode(columnOf("f16", 64)), "expected a coded column, got dense rows");
-  EXPECT_EQ(whyNotEncode(columnOf("affine<4, tile(channel:32), min_i16, scale_f16, lsb(channel)>", 64)),
-            "expected a float minimum, got min_i16");
-  EXPECT_EQ(whyNotEncode(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, clip(0.9), lsb(channel)>", 64)),
+  EXPECT_EQ(
+      whyNotEncode(columnOf("affine<4, tile(channel:32), min_i16, scale_f16, lsb(channel)>", 64)),
+      "expected a float minimum, got min_i16");
+  EXPECT_EQ(whyNotEncode(columnOf(
+                "affine<4, tile(channel:32), min_f16, scale_f16, clip(0.9), lsb(channel)>", 64)),
             "expected clip(c) only with zp_T or none, got min_f16");
-  EXPECT_EQ(whyNotEncode(columnOf("affine<4, tile(channel:32), min_f16, scale_i16, lsb(channel)>", 64)),
-            "expected a float scale, got scale_i16");
-  EXPECT_EQ(whyNotEncode(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192)),
-            "expected at most 4096 values per coded row, got 8192");
+  EXPECT_EQ(
+      whyNotEncode(columnOf("affine<4, tile(channel:32), min_f16, scale_i16, lsb(channel)>", 64)),
+      "expected a float scale, got scale_i16");
+  EXPECT_EQ(
+      whyNotEncode(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192)),
+      "expected at most 4096 values per coded row, got 8192");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The kernel that reads a column: exact rows and plain codes to the last bit, rotated, projected and RoPE rows against
-// double precision.
+// The kernel that reads a column: exact rows and plain codes to the last bit, rotated, projected
+// and RoPE rows against double precision.
 
 #include "targets/cpu/RowsEmitter.h"
 #include "test/targets/cpu/EmittedCall.h"
@@ -37,11 +37,17 @@ const std::vector<Case> cases = {
     {"affine<8, tile(channel:24), zp_u8, scale_f32, lsb(channel)>", 64, F32, false},
     {"affine<3, tile(channel:5), none, scale_bf16, lsb(channel)>", 13, F32, false},
     {"affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 64, F16, true},
-    {"sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>, 32>", 128, F16, false},
-    {"recent<affine<4, tile(token:16), zp_u8, scale_f16, lsb(token)>, keep(16), block(16)>", 20, F16, false},
-    {"recent<affine<8, tile(token:48), none, scale_f16, lsb(token)>, keep(0), block(48)>", 32, F32, false},
-    {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128, F16, false},
-    {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16, false},
+    {"sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>, "
+     "32>",
+     128, F16, false},
+    {"recent<affine<4, tile(token:16), zp_u8, scale_f16, lsb(token)>, keep(16), block(16)>", 20,
+     F16, false},
+    {"recent<affine<8, tile(token:48), none, scale_f16, lsb(token)>, keep(0), block(48)>", 32, F32,
+     false},
+    {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128, F16,
+     false},
+    {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16,
+     false},
     {"sinks<factor<16, act>, 4>", 32, F16, false},
     {"factor<10, f32>", 80, BF16, false},
     {"factor<70, bf16>", 128, F32, true},
@@ -49,8 +55,8 @@ const std::vector<Case> cases = {
 
 class Reference {
 public:
-  Reference(PagedStore &store, const Case &test, const std::vector<float> &basis, const std::vector<float> &mean,
-            const std::vector<float> &table)
+  Reference(PagedStore &store, const Case &test, const std::vector<float> &basis,
+            const std::vector<float> &mean, const std::vector<float> &table)
       : store_(store), test_(test), basis_(basis), mean_(mean), table_(table) {}
 
   /// True when the kernel has to give the very bits of `row`.
@@ -78,7 +84,9 @@ private:
     bool coded = store_.kindOf(0, head, row) == SegmentKind::Coded;
     std::vector<double> values;
     for (int64_t i = 0; i < c.width; ++i) {
-      values.push_back(!coded ? store_.exact(0, head, row, i) : c.rank > 0 ? multiplied(head, row, i) : store_.decoded(0, head, row, i));
+      values.push_back(!coded       ? store_.exact(0, head, row, i)
+                       : c.rank > 0 ? multiplied(head, row, i)
+                                    : store_.decoded(0, head, row, i));
     }
     return coded && c.rotated ? rotated(values) : values;
   }
@@ -86,7 +94,8 @@ private:
     int64_t rank = store_.column(0).rank, at = head * test_.width + i;
     double sum = mean_[static_cast<size_t>(at)];
     for (int64_t r = 0; r < rank; ++r) {
-      sum += store_.dense(0, SegmentKind::Coded, head, row, r) * basis_[static_cast<size_t>(at * rank + r)];
+      sum += store_.dense(0, SegmentKind::Coded, head, row, r) *
+             basis_[static_cast<size_t>(at * rank + r)];
     }
     return sum;
   }
@@ -94,7 +103,8 @@ private:
     std::vector<double> result(values.size(), 0.0);
     for (size_t i = 0; i < values.size(); ++i) {
       for (size_t j = 0; j < values.size(); ++j) {
-        result[i] += (__builtin_popcountll(i & j) % 2 ? -values[j] : values[j]) / std::sqrt(static_cast<double>(values.size()));
+        result[i] += (__builtin_popcountll(i & j) % 2 ? -values[j] : values[j]) /
+                     std::sqrt(static_cast<double>(values.size()));
       }
     }
     return result;
@@ -109,7 +119,8 @@ private:
 PagedStore storeOf(const std::vector<ColumnLayout> &columns) {
   std::vector<int64_t> rows{1, 31, 32, 33, 300}, none(5, 0), coded = none;
   if (columns[0].coded) {
-    coded[1] = (31 - std::min<int64_t>(columns[0].sinks, 31)) / columns[0].granule() * columns[0].granule();
+    coded[1] = (31 - std::min<int64_t>(columns[0].sinks, 31)) / columns[0].granule() *
+               columns[0].granule();
     coded[4] = 5 * std::max<int64_t>(columns[0].granule(), 27);
   }
   return PagedStore(columns, rows, {coded, none});
@@ -122,14 +133,17 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
   std::vector<EmittedKernel> emitted;
   std::vector<std::vector<ColumnLayout>> columns;
   for (size_t i = 0; i < cases.size(); ++i) {
-    columns.push_back({columnOf(cases[i].storage, cases[i].width, cases[i].act), columnOf("i32", 1)});
+    columns.push_back(
+        {columnOf(cases[i].storage, cases[i].width, cases[i].act), columnOf("i32", 1)});
     ASSERT_EQ(whyNotRead(columns[i][0], cases[i].ropeView), "") << cases[i].storage;
-    emitted.push_back(emitRead(*kernels.module, "read" + std::to_string(i), columns[i], 0, cases[i].ropeView));
+    emitted.push_back(
+        emitRead(*kernels.module, "read" + std::to_string(i), columns[i], 0, cases[i].ropeView));
   }
   for (Isa isa : runnableIsas()) {
     CompiledKernels code(*kernels.module, isa);
     for (size_t i = 0; i < cases.size(); ++i) {
-      SCOPED_TRACE(cases[i].storage + " of " + std::to_string(cases[i].width) + ", " + nameOf(isa).str());
+      SCOPED_TRACE(cases[i].storage + " of " + std::to_string(cases[i].width) + ", " +
+                   nameOf(isa).str());
       const ColumnLayout &c = columns[i][0];
       PagedStore store = storeOf(columns[i]);
       store.fill(13);
@@ -140,7 +154,10 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
       const float untouched = 12345.0f;
       std::vector<float> out(static_cast<size_t>(store.heads() * capacity * c.width), untouched);
       EmittedCall call{&store,
-                       {{"basis", basis.data()}, {"mean", mean.data()}, {"ropeTable", table.data()}, {"out", out.data()}},
+                       {{"basis", basis.data()},
+                        {"mean", mean.data()},
+                        {"ropeTable", table.data()},
+                        {"out", out.data()}},
                        {{"capacity", capacity}, {"blocks", 3}}};
       ASSERT_EQ(call.run(code, emitted[i]), KVCACHE_KERNEL_OK);
       EXPECT_EQ(store.arena(), before);
@@ -155,10 +172,13 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
           std::vector<double> expected = reference.row(h, row);
           for (int64_t channel = 0; channel < c.width; ++channel) {
             double want = expected[static_cast<size_t>(channel)];
-            double got = c.exactElem == ElementType::I32 ? loadElement(reinterpret_cast<const uint8_t *>(values + channel), ElementType::I32)
-                                                         : static_cast<double>(values[channel]);
+            double got = c.exactElem == ElementType::I32
+                             ? loadElement(reinterpret_cast<const uint8_t *>(values + channel),
+                                           ElementType::I32)
+                             : static_cast<double>(values[channel]);
             double tolerance = reference.isExact(h, row) ? 0.0 : 2e-5 * (1 + std::abs(want));
-            ASSERT_NEAR(got, want, tolerance) << "head " << h << ", row " << row << ", channel " << channel;
+            ASSERT_NEAR(got, want, tolerance)
+                << "head " << h << ", row " << row << ", channel " << channel;
           }
         }
       }
@@ -167,7 +187,10 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
 }
 
 TEST(RowsEmitterRead, refusesWhatItCannotRead) {
-  EXPECT_EQ(whyNotRead(columnOf("f16", 63), true), "expected an even number of floats per row under rope, got 63");
-  EXPECT_EQ(whyNotRead(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192), false),
-            "expected at most 4096 values per coded row, got 8192");
+  EXPECT_EQ(whyNotRead(columnOf("f16", 63), true),
+            "expected an even number of floats per row under rope, got 63");
+  EXPECT_EQ(
+      whyNotRead(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192),
+                 false),
+      "expected at most 4096 values per coded row, got 8192");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The kernels that move rows against loops over single values. Each test compares whole arenas, so that a byte
-// written beside the rows it should go to is noticed.
+// The kernels that move rows against loops over single values. Each test compares whole arenas, so
+// that a byte written beside the rows it should go to is noticed.
 
 #include "targets/cpu/RowsEmitter.h"
 #include "test/targets/cpu/EmittedCall.h"
@@ -20,15 +20,20 @@ const std::vector<int64_t> raggedRows{1, 31, 32, 33, 300};
 
 /// k f16 [80], v coded with sinks (exact f16 [64]), pos i32, acc f32, extra bf16 [13].
 std::vector<ColumnLayout> tableColumns() {
-  return {columnOf("f16", 80), columnOf("sinks<recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(0), block(32)>, 4>", 64),
+  return {columnOf("f16", 80),
+          columnOf("sinks<recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, "
+                   "keep(0), block(32)>, 4>",
+                   64),
           columnOf("i32", 1), columnOf("f32", 1), columnOf("bf16", 13)};
 }
 
 bool isInteger(ElementType elem) { return elem == ElementType::I32; }
 
 void expectEqualArenas(PagedStore &actual, PagedStore &expected) {
-  auto [a, e] = std::mismatch(actual.arena().begin(), actual.arena().end(), expected.arena().begin());
-  EXPECT_TRUE(a == actual.arena().end()) << "first difference at byte " << a - actual.arena().begin();
+  auto [a, e] =
+      std::mismatch(actual.arena().begin(), actual.arena().end(), expected.arena().begin());
+  EXPECT_TRUE(a == actual.arena().end())
+      << "first difference at byte " << a - actual.arena().begin();
 }
 
 /// A kernel compiled for every instruction set of this machine; `check` runs it on each.
@@ -69,16 +74,20 @@ TEST(RowsEmitter, appendWritesTheLastRows) {
         for (int64_t i = 0; i < count; ++i) {
           int64_t row = rows[static_cast<size_t>(h)] - count + i;
           for (int64_t channel = 0; channel < 80; ++channel) {
-            expected.setExact(0, h, row, channel, k[static_cast<size_t>((i * heads + h) * 80 + channel)]);
+            expected.setExact(0, h, row, channel,
+                              k[static_cast<size_t>((i * heads + h) * 80 + channel)]);
           }
           for (int64_t channel = 0; channel < 64; ++channel) {
-            expected.setExact(1, h, row, channel, v[static_cast<size_t>((i * heads + h) * 64 + channel)]);
+            expected.setExact(1, h, row, channel,
+                              v[static_cast<size_t>((i * heads + h) * 64 + channel)]);
           }
           expected.setExact(2, h, row, 0, positions[static_cast<size_t>(i)]);
           expected.setExact(3, h, row, 0, 0.25);
         }
       }
-      EmittedCall call{&store, {{"k", k.data()}, {"v", v.data()}, {"pos", positions.data()}}, {{"rows", count}, {"blocks", 2}}};
+      EmittedCall call{&store,
+                       {{"k", k.data()}, {"v", v.data()}, {"pos", positions.data()}},
+                       {{"rows", count}, {"blocks", 2}}};
       ASSERT_EQ(call.run(code, kernel), KVCACHE_KERNEL_OK);
       expectEqualArenas(store, expected);
     }
@@ -117,7 +126,9 @@ TEST(RowsEmitter, compactMovesKeptRowsToTheFront) {
           }
         }
       }
-      EmittedCall call{&store, {{"indices", indices.data()}, {"lengths", lengths.data()}}, {{"capacity", capacity}, {"length", lengths[0]}}};
+      EmittedCall call{&store,
+                       {{"indices", indices.data()}, {"lengths", lengths.data()}},
+                       {{"capacity", capacity}, {"length", lengths[0]}}};
       ASSERT_EQ(call.run(code, ragged ? perHead : oneList), KVCACHE_KERNEL_OK);
       expectEqualArenas(store, expected);
     }
@@ -141,13 +152,17 @@ TEST(RowsEmitter, setColumnWritesExactRows) {
       int64_t width = columns[static_cast<size_t>(c)].width;
       auto floats = randomFloats(store.heads() * capacity * width, 20 + static_cast<uint32_t>(c));
       std::vector<int32_t> integers(floats.size());
-      std::transform(floats.begin(), floats.end(), integers.begin(), [](float x) { return static_cast<int32_t>(x * 1000); });
+      std::transform(floats.begin(), floats.end(), integers.begin(),
+                     [](float x) { return static_cast<int32_t>(x * 1000); });
       bool integer = isInteger(columns[static_cast<size_t>(c)].exactElem);
       for (int64_t h = 0; h < store.heads(); ++h) {
         for (int64_t row = 0; row < store.rows(h); ++row) {
-          for (int64_t channel = 0; channel < width && store.kindOf(c, h, row) != SegmentKind::Coded; ++channel) {
+          for (int64_t channel = 0;
+               channel < width && store.kindOf(c, h, row) != SegmentKind::Coded; ++channel) {
             auto at = static_cast<size_t>((h * capacity + row) * width + channel);
-            expected.setExact(c, h, row, channel, integer ? static_cast<double>(integers[at]) : static_cast<double>(floats[at]));
+            expected.setExact(c, h, row, channel,
+                              integer ? static_cast<double>(integers[at])
+                                      : static_cast<double>(floats[at]));
           }
         }
       }
