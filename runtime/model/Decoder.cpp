@@ -27,8 +27,7 @@ struct Pass {
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 
-  void add(size_t index, const SequenceRun &run, const int32_t *source,
-           int64_t number) {
+  void add(size_t index, const SequenceRun &run, const int32_t *source, int64_t number) {
     runs.push_back(index);
     sequences.push_back(run.sequence);
     first.push_back(rows());
@@ -47,22 +46,18 @@ struct Decoder::Implementation {
   std::unique_ptr<Weights> weights;
   RopeTable rope;
   // Activations of the current pass, [paddedRows, width]; they only grow.
-  std::vector<float> residual, normed, q, k, kPre, v, attention, gate, up,
-      selected, logits;
+  std::vector<float> residual, normed, q, k, kPre, v, attention, gate, up, selected, logits;
 
-  Status checkCall(const Execution &execution,
-                   const std::vector<SequenceRun *> &runs) const;
+  Status checkCall(const Execution &execution, const std::vector<SequenceRun *> &runs) const;
   Status checkTokens(const int32_t *tokens, int64_t count, size_t run) const;
   void reserve(int64_t rows, bool preRopeKeys);
   void embed(const Pass &pass);
   void projectQkv(const LayerWeights &layer, const Pass &pass);
   std::vector<LayerRows> layerRows(const Pass &pass);
   void finishLayer(const LayerWeights &layer, int64_t rows);
-  Status forward(Execution &execution, const Pass &pass,
-                 const LayerObserver &observer);
+  Status forward(Execution &execution, const Pass &pass, const LayerObserver &observer);
   const float *headLogits(const std::vector<int64_t> &rows);
-  Status startPrefill(const std::vector<SequenceRun *> &runs,
-                      const PrefillOptions &options) const;
+  Status startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const;
   void finishChunk(const Pass &pass, int64_t start, bool allLogits,
                    const std::vector<SequenceRun *> &runs);
 };
@@ -74,46 +69,40 @@ static void grow(std::vector<float> &buffer, int64_t rows, int64_t width) {
   }
 }
 
-Status Decoder::Implementation::checkCall(
-    const Execution &execution, const std::vector<SequenceRun *> &runs) const {
+Status Decoder::Implementation::checkCall(const Execution &execution,
+                                          const std::vector<SequenceRun *> &runs) const {
   const Geometry &other = execution.geometry();
   if (other.layers != config.layers || other.queryHeads != config.queryHeads ||
       other.kvHeads != config.kvHeads || other.headDim != config.headDim ||
       other.slidingWindow != config.slidingWindow) {
-    auto text = [](int64_t layers, int64_t queryHeads, int64_t kvHeads,
-                   int64_t headDim, int64_t window) {
-      return "L=" + std::to_string(layers) +
-             " Hq=" + std::to_string(queryHeads) +
-             " Hkv=" + std::to_string(kvHeads) +
-             " D=" + std::to_string(headDim) +
+    auto text = [](int64_t layers, int64_t queryHeads, int64_t kvHeads, int64_t headDim,
+                   int64_t window) {
+      return "L=" + std::to_string(layers) + " Hq=" + std::to_string(queryHeads) +
+             " Hkv=" + std::to_string(kvHeads) + " D=" + std::to_string(headDim) +
              " window=" + std::to_string(window);
     };
-    return Status::badInput("method '" + execution.methodName() +
-                            "' is compiled for another model: expected " +
-                            text(config.layers, config.queryHeads,
-                                 config.kvHeads, config.headDim,
-                                 config.slidingWindow) +
-                            ", found " +
-                            text(other.layers, other.queryHeads, other.kvHeads,
-                                 other.headDim, other.slidingWindow));
+    return Status::badInput(
+        "method '" + execution.methodName() + "' is compiled for another model: expected " +
+        text(config.layers, config.queryHeads, config.kvHeads, config.headDim,
+             config.slidingWindow) +
+        ", found " +
+        text(other.layers, other.queryHeads, other.kvHeads, other.headDim, other.slidingWindow));
   }
   for (const SequenceRun *run : runs) {
     if (!run || !run->sequence) {
-      return Status::internal(
-          "a run without a sequence was given to the decoder");
+      return Status::internal("a run without a sequence was given to the decoder");
     }
   }
   return Status::ok();
 }
 
-Status Decoder::Implementation::checkTokens(const int32_t *tokens,
-                                            int64_t count, size_t run) const {
+Status Decoder::Implementation::checkTokens(const int32_t *tokens, int64_t count,
+                                            size_t run) const {
   for (int64_t i = 0; i < count; ++i) {
     if (tokens[i] < 0 || tokens[i] >= config.vocabSize) {
-      return Status::badInput("token " + std::to_string(i) + " of sequence " +
-                              std::to_string(run) + ": expected 0.." +
-                              std::to_string(config.vocabSize - 1) +
-                              ", found " + std::to_string(tokens[i]));
+      return Status::badInput("token " + std::to_string(i) + " of sequence " + std::to_string(run) +
+                              ": expected 0.." + std::to_string(config.vocabSize - 1) + ", found " +
+                              std::to_string(tokens[i]));
     }
   }
   return Status::ok();
@@ -138,30 +127,27 @@ void Decoder::Implementation::reserve(int64_t rows, bool preRopeKeys) {
 void Decoder::Implementation::embed(const Pass &pass) {
   int64_t width = config.hiddenSize;
   for (int64_t r = 0; r < pass.rows(); ++r) {
-    const float *row =
-        weights->embedding.data + pass.tokens[static_cast<size_t>(r)] * width;
+    const float *row = weights->embedding.data + pass.tokens[static_cast<size_t>(r)] * width;
     std::copy(row, row + width, residual.begin() + r * width);
   }
 }
 
-void Decoder::Implementation::projectQkv(const LayerWeights &layer,
-                                         const Pass &pass) {
+void Decoder::Implementation::projectQkv(const LayerWeights &layer, const Pass &pass) {
   int64_t rows = pass.rows();
-  rmsNorm(residual.data(), layer.inputNorm, config.rmsNormEps, rows,
-          config.hiddenSize, normed.data());
+  rmsNorm(residual.data(), layer.inputNorm, config.rmsNormEps, rows, config.hiddenSize,
+          normed.data());
   multiply(normed.data(), rows,
            {{layer.q, layer.qBias, q.data()},
             {layer.k, layer.kBias, k.data()},
             {layer.v, layer.vBias, v.data()}});
   if (config.qkNorm) {
-    rmsNorm(q.data(), layer.qNorm, config.rmsNormEps, rows * config.queryHeads,
-            config.headDim, q.data());
-    rmsNorm(k.data(), layer.kNorm, config.rmsNormEps, rows * config.kvHeads,
-            config.headDim, k.data());
+    rmsNorm(q.data(), layer.queryNorm, config.rmsNormEps, rows * config.queryHeads, config.headDim,
+            q.data());
+    rmsNorm(k.data(), layer.keyNorm, config.rmsNormEps, rows * config.kvHeads, config.headDim,
+            k.data());
   }
   if (pass.preRopeKeys) {
-    std::copy(k.begin(), k.begin() + rows * config.kvHeads * config.headDim,
-              kPre.begin());
+    std::copy(k.begin(), k.begin() + rows * config.kvHeads * config.headDim, kPre.begin());
   }
   rope.rotate(q.data(), config.queryHeads);
   rope.rotate(k.data(), config.kvHeads);
@@ -184,18 +170,14 @@ std::vector<LayerRows> Decoder::Implementation::layerRows(const Pass &pass) {
   return rows;
 }
 
-void Decoder::Implementation::finishLayer(const LayerWeights &layer,
-                                          int64_t rows) {
-  multiply(attention.data(), rows,
-           {{layer.o, layer.oBias, residual.data(), true}});
-  rmsNorm(residual.data(), layer.postNorm, config.rmsNormEps, rows,
-          config.hiddenSize, normed.data());
+void Decoder::Implementation::finishLayer(const LayerWeights &layer, int64_t rows) {
+  multiply(attention.data(), rows, {{layer.o, layer.oBias, residual.data(), true}});
+  rmsNorm(residual.data(), layer.postNorm, config.rmsNormEps, rows, config.hiddenSize,
+          normed.data());
   multiply(normed.data(), rows,
-           {{layer.gate, layer.gateBias, gate.data()},
-            {layer.up, layer.upBias, up.data()}});
+           {{layer.gate, layer.gateBias, gate.data()}, {layer.up, layer.upBias, up.data()}});
   swiglu(gate.data(), up.data(), rows, config.intermediateSize);
-  multiply(gate.data(), rows,
-           {{layer.down, layer.downBias, residual.data(), true}});
+  multiply(gate.data(), rows, {{layer.down, layer.downBias, residual.data(), true}});
 }
 
 Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
@@ -204,8 +186,7 @@ Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
   rope.fill(pass.positions, config.ropeInvFreq);
   embed(pass);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const LayerWeights &layerWeights =
-        weights->layers[static_cast<size_t>(layer)];
+    const LayerWeights &layerWeights = weights->layers[static_cast<size_t>(layer)];
     projectQkv(layerWeights, pass);
     std::vector<LayerRows> rows = layerRows(pass);
     if (pass.decode) {
@@ -223,8 +204,7 @@ Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
 
 /// Logits [rows, V] of some rows of the residual stream; valid until the next
 /// call.
-const float *
-Decoder::Implementation::headLogits(const std::vector<int64_t> &rows) {
+const float *Decoder::Implementation::headLogits(const std::vector<int64_t> &rows) {
   int64_t number = static_cast<int64_t>(rows.size()), width = config.hiddenSize;
   grow(selected, number, width);
   grow(logits, number, config.vocabSize);
@@ -232,8 +212,7 @@ Decoder::Implementation::headLogits(const std::vector<int64_t> &rows) {
     const float *row = residual.data() + rows[static_cast<size_t>(i)] * width;
     std::copy(row, row + width, selected.begin() + i * width);
   }
-  rmsNorm(selected.data(), weights->finalNorm, config.rmsNormEps, number, width,
-          selected.data());
+  rmsNorm(selected.data(), weights->finalNorm, config.rmsNormEps, number, width, selected.data());
   multiply(selected.data(), number, {{weights->head, nullptr, logits.data()}});
   return logits.data();
 }
@@ -246,8 +225,7 @@ StatusOr<std::unique_ptr<Decoder>> Decoder::load(const std::string &directory) {
   if (!config.isOk()) {
     return config.status();
   }
-  StatusOr<std::unique_ptr<Weights>> weights =
-      Weights::load(directory, *config);
+  StatusOr<std::unique_ptr<Weights>> weights = Weights::load(directory, *config);
   if (!weights.isOk()) {
     return weights.status();
   }
@@ -259,13 +237,10 @@ StatusOr<std::unique_ptr<Decoder>> Decoder::load(const std::string &directory) {
 
 const ModelConfig &Decoder::config() const { return implementation_->config; }
 
-Geometry Decoder::geometry(ElementType act) const {
-  return implementation_->config.geometry(act);
-}
+Geometry Decoder::geometry(ElementType act) const { return implementation_->config.geometry(act); }
 
-Status
-Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs,
-                                      const PrefillOptions &options) const {
+Status Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs,
+                                             const PrefillOptions &options) const {
   if (options.chunk < 1) {
     return Status::badInput("prefill chunk: expected at least 1 token, found " +
                             std::to_string(options.chunk));
@@ -277,31 +252,26 @@ Decoder::Implementation::startPrefill(const std::vector<SequenceRun *> &runs,
                               " is empty: expected at least one token");
     }
     KVCACHE_RETURN_IF_ERROR(checkTokens(runs[i]->prompt.data(), length, i));
-    runs[i]->logits.assign(
-        static_cast<size_t>((options.allLogits ? length : 1) *
-                            config.vocabSize),
-        0.0f);
+    runs[i]->logits.assign(static_cast<size_t>((options.allLogits ? length : 1) * config.vocabSize),
+                           0.0f);
   }
   return Status::ok();
 }
 
 /// After the forward pass of the chunk at `start`: moves the runs on and stores
 /// the logits asked for.
-void Decoder::Implementation::finishChunk(
-    const Pass &pass, int64_t start, bool allLogits,
-    const std::vector<SequenceRun *> &runs) {
+void Decoder::Implementation::finishChunk(const Pass &pass, int64_t start, bool allLogits,
+                                          const std::vector<SequenceRun *> &runs) {
   std::vector<int64_t> rows;
   std::vector<float *> targets;
   for (size_t j = 0; j < pass.runs.size(); ++j) {
     SequenceRun &run = *runs[pass.runs[j]];
     run.position += pass.count[j];
-    bool last =
-        start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
+    bool last = start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
     int64_t wanted = allLogits ? pass.count[j] : (last ? 1 : 0);
     for (int64_t r = pass.count[j] - wanted; r < pass.count[j]; ++r) {
       rows.push_back(pass.first[j] + r);
-      targets.push_back(run.logits.data() +
-                        (allLogits ? (start + r) * config.vocabSize : 0));
+      targets.push_back(run.logits.data() + (allLogits ? (start + r) * config.vocabSize : 0));
     }
   }
   if (rows.empty()) {
@@ -314,8 +284,7 @@ void Decoder::Implementation::finishChunk(
   }
 }
 
-Status Decoder::prefill(Execution &execution,
-                        const std::vector<SequenceRun *> &runs,
+Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &runs,
                         const PrefillOptions &options) {
   Implementation &model = *implementation_;
   KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
@@ -330,8 +299,7 @@ Status Decoder::prefill(Execution &execution,
     for (size_t i = 0; i < runs.size(); ++i) {
       int64_t rest = static_cast<int64_t>(runs[i]->prompt.size()) - start;
       if (rest > 0) {
-        pass.add(i, *runs[i], runs[i]->prompt.data() + start,
-                 std::min(rest, options.chunk));
+        pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, options.chunk));
       }
     }
     KVCACHE_RETURN_IF_ERROR(model.forward(execution, pass, options.observer));
@@ -340,8 +308,7 @@ Status Decoder::prefill(Execution &execution,
   return Status::ok();
 }
 
-static std::vector<Sequence *>
-sequencesOf(const std::vector<SequenceRun *> &runs) {
+static std::vector<Sequence *> sequencesOf(const std::vector<SequenceRun *> &runs) {
   std::vector<Sequence *> sequences;
   for (const SequenceRun *run : runs) {
     sequences.push_back(run->sequence);
@@ -349,16 +316,13 @@ sequencesOf(const std::vector<SequenceRun *> &runs) {
   return sequences;
 }
 
-Status Decoder::promptEnd(Execution &execution,
-                          const std::vector<SequenceRun *> &runs) {
+Status Decoder::promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs) {
   KVCACHE_RETURN_IF_ERROR(implementation_->checkCall(execution, runs));
   return execution.promptEnd(sequencesOf(runs));
 }
 
-Status Decoder::step(Execution &execution,
-                     const std::vector<SequenceRun *> &runs,
-                     const int32_t *tokens, float *logits,
-                     const LayerObserver &observer) {
+Status Decoder::step(Execution &execution, const std::vector<SequenceRun *> &runs,
+                     const int32_t *tokens, float *logits, const LayerObserver &observer) {
   Implementation &model = *implementation_;
   KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
   if (runs.empty()) {
@@ -383,8 +347,7 @@ Status Decoder::step(Execution &execution,
     runs[i]->logits.assign(row, row + vocab);
   }
   if (logits) {
-    std::copy(result, result + static_cast<int64_t>(runs.size()) * vocab,
-              logits);
+    std::copy(result, result + static_cast<int64_t>(runs.size()) * vocab, logits);
   }
   return Status::ok();
 }

@@ -20,25 +20,22 @@ namespace kvcache::rt {
 /// Where one sequence stands. A plain value: copy it and give the copy a fork
 /// of `sequence` to answer several questions over one context.
 struct SequenceRun {
-  Sequence *sequence =
-      nullptr; ///< made by the Execution it is used with; not owned
-  std::vector<int32_t> prompt; ///< what `prefill` feeds
-  int64_t position =
-      0; ///< tokens fed so far = absolute position of the next token
-  std::vector<float> logits; ///< [V] after the last token fed; [prompt, V] with
-                             ///< PrefillOptions::allLogits
+  Sequence *sequence = nullptr; ///< made by the Execution it is used with; not owned
+  std::vector<int32_t> prompt;  ///< what `prefill` feeds
+  int64_t position = 0;         ///< tokens fed so far = absolute position of the next token
+  std::vector<float> logits;    ///< [V] after the last token fed; [prompt, V] with
+                                ///< PrefillOptions::allLogits
 };
 
 /// Sees the activations of each layer right after its attention. `runs` are
 /// indices into the runs of the call; the rows are valid during the call only
 /// (q after RoPE, out filled in).
-using LayerObserver =
-    std::function<Status(int64_t layer, const std::vector<size_t> &runs,
-                         const std::vector<LayerRows> &rows)>;
+using LayerObserver = std::function<Status(int64_t layer, const std::vector<size_t> &runs,
+                                           const std::vector<LayerRows> &rows)>;
 
 struct PrefillOptions {
-  int64_t chunk = 512;    ///< tokens of one sequence per pass
-  bool allLogits = false; ///< logits of every prompt token instead of the last
+  int64_t chunk = 512;      ///< tokens of one sequence per pass
+  bool allLogits = false;   ///< logits of every prompt token instead of the last
   bool preRopeKeys = false; ///< fill LayerRows::kPre for the observer even if
                             ///< the method needs none
   LayerObserver observer;   ///< may be empty
@@ -62,14 +59,12 @@ public:
   Status prefill(Execution &execution, const std::vector<SequenceRun *> &runs,
                  const PrefillOptions &options = {});
   /// Ends the prompt of each run (`execution.promptEnd`).
-  Status promptEnd(Execution &execution,
-                   const std::vector<SequenceRun *> &runs);
+  Status promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs);
   /// Feeds one token per run through the decode phase, `stepEnd` included. Sets
   /// `logits` of each run, and also writes them to `logits` [runs, V] unless
   /// that is null.
-  Status step(Execution &execution, const std::vector<SequenceRun *> &runs,
-              const int32_t *tokens, float *logits = nullptr,
-              const LayerObserver &observer = {});
+  Status step(Execution &execution, const std::vector<SequenceRun *> &runs, const int32_t *tokens,
+              float *logits = nullptr, const LayerObserver &observer = {});
 
 private:
   Decoder();

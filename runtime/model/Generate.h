@@ -25,9 +25,8 @@ struct GenerateOptions {
 /// Continues each run from its logits (after prefill or replay, and promptEnd).
 /// Runs that are done leave the batch. Returns the new tokens of each run. The
 /// last token of a run is never fed.
-StatusOr<std::vector<std::vector<int32_t>>>
-generateGreedy(Decoder &decoder, Execution &execution,
-               const std::vector<SequenceRun *> &runs,
-               const GenerateOptions &options);
+StatusOr<std::vector<std::vector<int32_t>>> generateGreedy(Decoder &decoder, Execution &execution,
+                                                           const std::vector<SequenceRun *> &runs,
+                                                           const GenerateOptions &options);
 
 } // namespace kvcache::rt

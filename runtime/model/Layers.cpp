@@ -36,22 +36,18 @@ static float sumOfSquares(const float *x, int64_t width) {
          ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
-void rmsNorm(const float *x, const float *weight, float eps, int64_t rows,
-             int64_t width, float *y) {
-  forRowBlocks(rows, std::max<int64_t>(1, 16384 / width),
-               [&](int64_t first, int64_t last) {
-                 for (int64_t r = first; r < last; ++r) {
-                   const float *in = x + r * width;
-                   float *out = y + r * width;
-                   float scale =
-                       1.0f / std::sqrt(sumOfSquares(in, width) /
-                                            static_cast<float>(width) +
-                                        eps);
-                   for (int64_t i = 0; i < width; ++i) {
-                     out[i] = in[i] * scale * weight[i];
-                   }
-                 }
-               });
+void rmsNorm(const float *x, const float *weight, float eps, int64_t rows, int64_t width,
+             float *y) {
+  forRowBlocks(rows, std::max<int64_t>(1, 16384 / width), [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) {
+      const float *in = x + r * width;
+      float *out = y + r * width;
+      float scale = 1.0f / std::sqrt(sumOfSquares(in, width) / static_cast<float>(width) + eps);
+      for (int64_t i = 0; i < width; ++i) {
+        out[i] = in[i] * scale * weight[i];
+      }
+    }
+  });
 }
 
 void RopeTable::fill(const std::vector<int32_t> &positions,
@@ -65,10 +61,8 @@ void RopeTable::fill(const std::vector<int32_t> &positions,
       for (int64_t i = 0; i < half_; ++i) {
         double angle = static_cast<double>(positions[static_cast<size_t>(r)]) *
                        inverseFrequencies[static_cast<size_t>(i)];
-        cosines_[static_cast<size_t>(r * half_ + i)] =
-            static_cast<float>(std::cos(angle));
-        sines_[static_cast<size_t>(r * half_ + i)] =
-            static_cast<float>(std::sin(angle));
+        cosines_[static_cast<size_t>(r * half_ + i)] = static_cast<float>(std::cos(angle));
+        sines_[static_cast<size_t>(r * half_ + i)] = static_cast<float>(std::sin(angle));
       }
     }
   });
@@ -93,12 +87,11 @@ void RopeTable::rotate(float *x, int64_t heads) const {
 }
 
 void swiglu(float *gate, const float *up, int64_t rows, int64_t width) {
-  forRowBlocks(rows, std::max<int64_t>(1, 8192 / width),
-               [&](int64_t first, int64_t last) {
-                 for (int64_t i = first * width; i < last * width; ++i) {
-                   gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
-                 }
-               });
+  forRowBlocks(rows, std::max<int64_t>(1, 8192 / width), [&](int64_t first, int64_t last) {
+    for (int64_t i = first * width; i < last * width; ++i) {
+      gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+    }
+  });
 }
 
 } // namespace kvcache::rt

@@ -27,16 +27,14 @@ struct Tile {
 
 /// Tiles of 128 to 255 columns (all, if there are fewer), borders at multiples
 /// of 16.
-static void addTiles(const Product &product, int64_t rows,
-                     std::vector<Tile> &tiles) {
+static void addTiles(const Product &product, int64_t rows, std::vector<Tile> &tiles) {
   int64_t out = product.weight.out;
   int64_t count = std::max<int64_t>(1, out / tileColumns);
   for (int64_t t = 0; t < count; ++t) {
     int64_t first = out * t / count / 16 * 16;
     int64_t last = t + 1 == count ? out : out * (t + 1) / count / 16 * 16;
     for (int64_t row = 0; row < rows; row += tileRows) {
-      tiles.push_back(
-          {&product, row, std::min(tileRows, rows - row), first, last - first});
+      tiles.push_back({&product, row, std::min(tileRows, rows - row), first, last - first});
     }
   }
 }
@@ -45,12 +43,11 @@ static void runTile(const float *x, const Tile &tile) {
   const Product &product = *tile.product;
   const Matrix &weight = product.weight;
   float *y = product.y + tile.row * weight.out + tile.column;
-  cblas_sgemm(
-      CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(tile.rows),
-      static_cast<int>(tile.columns), static_cast<int>(weight.in), 1.0f,
-      x + tile.row * weight.in, static_cast<int>(weight.in),
-      weight.data + tile.column * weight.in, static_cast<int>(weight.in),
-      product.accumulate ? 1.0f : 0.0f, y, static_cast<int>(weight.out));
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(tile.rows),
+              static_cast<int>(tile.columns), static_cast<int>(weight.in), 1.0f,
+              x + tile.row * weight.in, static_cast<int>(weight.in),
+              weight.data + tile.column * weight.in, static_cast<int>(weight.in),
+              product.accumulate ? 1.0f : 0.0f, y, static_cast<int>(weight.out));
   if (!product.bias) {
     return;
   }
@@ -61,8 +58,7 @@ static void runTile(const float *x, const Tile &tile) {
   }
 }
 
-void multiply(const float *x, int64_t rows,
-              const std::vector<Product> &products) {
+void multiply(const float *x, int64_t rows, const std::vector<Product> &products) {
   std::vector<Tile> tiles;
   for (const Product &product : products) {
     addTiles(product, paddedRows(rows), tiles);

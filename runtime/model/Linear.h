@@ -16,9 +16,7 @@ namespace kvcache::rt {
 constexpr int64_t rowGroup = 12;
 
 /// `rows` rounded up to whole groups.
-inline int64_t paddedRows(int64_t rows) {
-  return (rows + rowGroup - 1) / rowGroup * rowGroup;
-}
+inline int64_t paddedRows(int64_t rows) { return (rows + rowGroup - 1) / rowGroup * rowGroup; }
 
 /// A weight matrix [out, in], row-major; not owned.
 struct Matrix {
@@ -36,7 +34,6 @@ struct Product {
 
 /// Runs products that share x [paddedRows(rows), in]. Rows past `rows` of x are
 /// read and those of y are overwritten; they carry no meaning.
-void multiply(const float *x, int64_t rows,
-              const std::vector<Product> &products);
+void multiply(const float *x, int64_t rows, const std::vector<Product> &products);
 
 } // namespace kvcache::rt

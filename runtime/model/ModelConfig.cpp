@@ -66,8 +66,7 @@ namespace {
 /// were read.
 class ConfigReader {
 public:
-  ConfigReader(std::string where, const Json &object)
-      : where_(std::move(where)), object_(object) {}
+  ConfigReader(std::string where, const Json &object) : where_(std::move(where)), object_(object) {}
 
   /// The value, or null when absent or null.
   const Json *find(const char *key) {
@@ -82,18 +81,14 @@ public:
     if (!value && fallback) {
       return *fallback;
     }
-    if (!value || !value->is_number_integer() || *value < low ||
-        *value > high) {
-      fail(key,
-           "an integer in " + std::to_string(low) + ".." + std::to_string(high),
-           value);
+    if (!value || !value->is_number_integer() || *value < low || *value > high) {
+      fail(key, "an integer in " + std::to_string(low) + ".." + std::to_string(high), value);
       return low;
     }
     return value->get<int64_t>();
   }
 
-  double positive(const char *key,
-                  std::optional<double> fallback = std::nullopt) {
+  double positive(const char *key, std::optional<double> fallback = std::nullopt) {
     const Json *value = find(key);
     if (!value && fallback) {
       return *fallback;
@@ -123,11 +118,9 @@ public:
   }
 
   /// Records the first error.
-  void fail(const std::string &key, const std::string &expected,
-            const Json *found) {
+  void fail(const std::string &key, const std::string &expected, const Json *found) {
     if (status_.isOk()) {
-      status_ = Status::badInput(where_ + ": key '" + key + "': expected " +
-                                 expected + ", found " +
+      status_ = Status::badInput(where_ + ": key '" + key + "': expected " + expected + ", found " +
                                  (found ? show(*found) : "nothing"));
     }
   }
@@ -135,10 +128,8 @@ public:
   /// Refuses keys that were neither read nor inert.
   void refuseUnread() {
     for (const auto &item : object_.items()) {
-      if (!read_.count(item.key()) && !inertKeys.count(item.key()) &&
-          !item.value().is_null()) {
-        fail(item.key(), "no such key, as its meaning is not known",
-             &item.value());
+      if (!read_.count(item.key()) && !inertKeys.count(item.key()) && !item.value().is_null()) {
+        fail(item.key(), "no such key, as its meaning is not known", &item.value());
       }
     }
   }
@@ -156,12 +147,10 @@ private:
 } // namespace
 
 static void readArchitecture(ConfigReader &reader, ModelConfig &config) {
-  static const std::set<std::string> known = {
-      "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
-      "Qwen3ForCausalLM"};
+  static const std::set<std::string> known = {"LlamaForCausalLM", "MistralForCausalLM",
+                                              "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
   const Json *names = reader.find("architectures");
-  if (!names || !names->is_array() || names->size() != 1 ||
-      !(*names)[0].is_string() ||
+  if (!names || !names->is_array() || names->size() != 1 || !(*names)[0].is_string() ||
       !known.count((*names)[0].get<std::string>())) {
     reader.fail("architectures",
                 "one of LlamaForCausalLM, MistralForCausalLM, "
@@ -182,8 +171,7 @@ static void readSizes(ConfigReader &reader, ModelConfig &config) {
   config.intermediateSize = reader.integer("intermediate_size", 1, most);
   config.layers = reader.integer("num_hidden_layers", 1, 4096);
   config.queryHeads = reader.integer("num_attention_heads", 1, 65536);
-  config.kvHeads =
-      reader.integer("num_key_value_heads", 1, 65536, config.queryHeads);
+  config.kvHeads = reader.integer("num_key_value_heads", 1, 65536, config.queryHeads);
   bool divides = config.hiddenSize % config.queryHeads == 0;
   std::optional<int64_t> implied;
   if (config.architecture == "Qwen3ForCausalLM") {
@@ -194,8 +182,7 @@ static void readSizes(ConfigReader &reader, ModelConfig &config) {
   config.headDim = reader.integer("head_dim", 2, 4096, implied);
   if (config.queryHeads % config.kvHeads != 0) {
     reader.fail("num_key_value_heads",
-                "a divisor of num_attention_heads " +
-                    std::to_string(config.queryHeads),
+                "a divisor of num_attention_heads " + std::to_string(config.queryHeads),
                 reader.find("num_key_value_heads"));
   }
   if (config.headDim % 2 != 0) {
@@ -213,8 +200,7 @@ static void readSwitches(ConfigReader &reader, ModelConfig &config) {
   config.qkNorm = config.architecture == "Qwen3ForCausalLM";
   config.tiedHead = reader.boolean("tie_word_embeddings", false);
   if (config.architecture == "MistralForCausalLM" && biased) {
-    reader.fail("attention_bias", "false for MistralForCausalLM",
-                reader.find("attention_bias"));
+    reader.fail("attention_bias", "false for MistralForCausalLM", reader.find("attention_bias"));
   }
 }
 
@@ -225,12 +211,10 @@ static void readSlidingWindow(ConfigReader &reader, ModelConfig &config) {
   bool qwen = config.architecture.rfind("Qwen", 0) == 0;
   bool used = qwen ? reader.boolean("use_sliding_window", false)
                    : config.architecture == "MistralForCausalLM";
-  int64_t fullLayers =
-      qwen ? reader.integer("max_window_layers", 0, int64_t(1) << 40, 28) : 0;
+  int64_t fullLayers = qwen ? reader.integer("max_window_layers", 0, int64_t(1) << 40, 28) : 0;
   if (qwen && used && fullLayers > 0) {
     if (fullLayers < config.layers) {
-      reader.fail("max_window_layers",
-                  "0 or at least num_hidden_layers: one window for all layers",
+      reader.fail("max_window_layers", "0 or at least num_hidden_layers: one window for all layers",
                   reader.find("max_window_layers"));
     }
     used = false;
@@ -242,16 +226,14 @@ static void readSlidingWindow(ConfigReader &reader, ModelConfig &config) {
       full += type == "full_attention";
     }
     if (sliding + full != config.layers || (sliding != 0 && full != 0)) {
-      reader.fail(
-          "layer_types",
-          "the same of full_attention and sliding_attention for each of " +
-              std::to_string(config.layers) + " layers",
-          types);
+      reader.fail("layer_types",
+                  "the same of full_attention and sliding_attention for each of " +
+                      std::to_string(config.layers) + " layers",
+                  types);
     }
     used = sliding != 0;
     if (used && window == 0) {
-      reader.fail("sliding_window",
-                  "a window for layer_types sliding_attention", nullptr);
+      reader.fail("sliding_window", "a window for layer_types sliding_attention", nullptr);
     }
   }
   config.slidingWindow = used ? window : 0;
@@ -280,12 +262,10 @@ static Status readRope(ConfigReader &reader, ModelConfig &config) {
   double theta = reader.positive("rope_theta", 10000.0);
   const Json *source = parameters ? parameters : scalingObject;
   if (parameters && scalingObject && *parameters != *scalingObject) {
-    reader.fail("rope_scaling", "nothing beside rope_parameters",
-                scalingObject);
+    reader.fail("rope_scaling", "nothing beside rope_parameters", scalingObject);
   }
   if (reader.positive("partial_rotary_factor", 1.0) != 1.0) {
-    reader.fail("partial_rotary_factor", "1",
-                reader.find("partial_rotary_factor"));
+    reader.fail("partial_rotary_factor", "1", reader.find("partial_rotary_factor"));
   }
   if (!source) {
     config.ropeInvFreq = ropeInverseFrequencies(config.headDim, theta, nullptr);
@@ -301,31 +281,27 @@ static Status readRope(ConfigReader &reader, ModelConfig &config) {
   std::string type = nested.text("rope_type", nested.text("type", "default"));
   nested.find("type");
   if (nested.positive("partial_rotary_factor", 1.0) != 1.0) {
-    nested.fail("partial_rotary_factor", "1",
-                nested.find("partial_rotary_factor"));
+    nested.fail("partial_rotary_factor", "1", nested.find("partial_rotary_factor"));
   }
   Llama3Scaling scaling;
   if (type == "llama3") {
     scaling.factor = nested.positive("factor");
     scaling.lowFreqFactor = nested.positive("low_freq_factor");
     scaling.highFreqFactor = nested.positive("high_freq_factor");
-    scaling.originalMaxPositions =
-        nested.positive("original_max_position_embeddings");
+    scaling.originalMaxPositions = nested.positive("original_max_position_embeddings");
     if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
-      nested.fail("high_freq_factor", "more than low_freq_factor",
-                  nested.find("high_freq_factor"));
+      nested.fail("high_freq_factor", "more than low_freq_factor", nested.find("high_freq_factor"));
     }
   } else if (type != "default") {
     nested.fail("rope_type", "\"default\" or \"llama3\"", source);
   }
   nested.refuseUnread();
-  config.ropeInvFreq = ropeInverseFrequencies(
-      config.headDim, theta, type == "llama3" ? &scaling : nullptr);
+  config.ropeInvFreq =
+      ropeInverseFrequencies(config.headDim, theta, type == "llama3" ? &scaling : nullptr);
   return nested.status();
 }
 
-StatusOr<ModelConfig> ModelConfig::parse(const std::string &path,
-                                         const std::string &text) {
+StatusOr<ModelConfig> ModelConfig::parse(const std::string &path, const std::string &text) {
   Json object = Json::parse(text, nullptr, false);
   if (object.is_discarded() || !object.is_object()) {
     return Status::badInput("'" + path + "': expected a JSON object");

@@ -29,22 +29,20 @@ struct ModelConfig {
   int64_t headDim = 0;
   int64_t slidingWindow = 0; ///< tokens a query sees, itself included; 0 = all
   float rmsNormEps = 0;
-  bool tiedHead = false;   ///< the output head is the embedding matrix
-  bool qkvBias = false;    ///< q, k and v projections add a bias
-  bool outputBias = false; ///< the attention output projection adds a bias
-  bool mlpBias = false;    ///< gate, up and down projections add a bias
-  bool qkNorm = false;     ///< RMSNorm of each query and key head before RoPE
-  std::vector<float>
-      ropeInvFreq; ///< [D/2], scaling applied; pair i is (x[i], x[i + D/2])
-  int64_t bosToken = -1; ///< -1 = the file names none
+  bool tiedHead = false;          ///< the output head is the embedding matrix
+  bool qkvBias = false;           ///< q, k and v projections add a bias
+  bool outputBias = false;        ///< the attention output projection adds a bias
+  bool mlpBias = false;           ///< gate, up and down projections add a bias
+  bool qkNorm = false;            ///< RMSNorm of each query and key head before RoPE
+  std::vector<float> ropeInvFreq; ///< [D/2], scaling applied; pair i is (x[i], x[i + D/2])
+  int64_t bosToken = -1;          ///< -1 = the file names none
   std::vector<int64_t> eosTokens;
 
   /// Reads `directory`/config.json. Bad input names the key, what was expected
   /// and what was found.
   static StatusOr<ModelConfig> load(const std::string &directory);
   /// As `load`, from the text of a config; `path` is for messages.
-  static StatusOr<ModelConfig> parse(const std::string &path,
-                                     const std::string &text);
+  static StatusOr<ModelConfig> parse(const std::string &path, const std::string &text);
   /// The geometry an executable for this model is compiled for.
   Geometry geometry(ElementType act) const;
 };

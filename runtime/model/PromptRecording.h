@@ -24,8 +24,7 @@ struct RecordOptions {
 
 /// One layer of a recorded prompt of T tokens.
 struct LayerRecording {
-  std::vector<float>
-      q; ///< [min(T, queryRows), Hq, D], after RoPE: the last rows
+  std::vector<float> q;    ///< [min(T, queryRows), Hq, D], after RoPE: the last rows
   std::vector<float> k, v; ///< [T, Hkv, D]
   std::vector<float> kPre; ///< [T, Hkv, D], empty unless asked for
 };
@@ -43,17 +42,16 @@ struct PromptRecording {
 /// Prefills the prompts of `runs` with `dense` and returns what was seen, one
 /// recording per run. The runs are left as after Decoder::prefill: promptEnd is
 /// the caller's.
-StatusOr<std::vector<PromptRecording>>
-recordPrompts(Decoder &decoder, Execution &dense,
-              const std::vector<SequenceRun *> &runs,
-              const RecordOptions &options);
+StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution &dense,
+                                                     const std::vector<SequenceRun *> &runs,
+                                                     const RecordOptions &options);
 
 /// Feeds a recording to `execution.ingest`, chunk by chunk, and sets position
 /// and logits of `run`, whose sequence must be new. Chunks before the recorded
 /// queries come with a null q; a chunk never mixes rows with and without. Bad
 /// input when the method needs queries or keys that were not recorded.
-Status replay(const PromptRecording &recording, Execution &execution,
-              SequenceRun &run, int64_t chunk = 512);
+Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
+              int64_t chunk = 512);
 
 /// Feeds the rows of a recording to the calibrate phase; `finishCalibration` is
 /// the caller's.

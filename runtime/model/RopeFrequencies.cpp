@@ -17,8 +17,7 @@ static double stretch(double frequency, const Llama3Scaling &scaling) {
     return frequency / scaling.factor;
   }
   double turns = scaling.originalMaxPositions / wavelength;
-  double blend = (turns - scaling.lowFreqFactor) /
-                 (scaling.highFreqFactor - scaling.lowFreqFactor);
+  double blend = (turns - scaling.lowFreqFactor) / (scaling.highFreqFactor - scaling.lowFreqFactor);
   return (1 - blend) * frequency / scaling.factor + blend * frequency;
 }
 
@@ -26,10 +25,9 @@ std::vector<float> ropeInverseFrequencies(int64_t headDim, double theta,
                                           const Llama3Scaling *scaling) {
   std::vector<float> frequencies(static_cast<size_t>(headDim / 2));
   for (size_t i = 0; i < frequencies.size(); ++i) {
-    double frequency = std::pow(theta, -2.0 * static_cast<double>(i) /
-                                           static_cast<double>(headDim));
-    frequencies[i] =
-        static_cast<float>(scaling ? stretch(frequency, *scaling) : frequency);
+    double frequency =
+        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(headDim));
+    frequencies[i] = static_cast<float>(scaling ? stretch(frequency, *scaling) : frequency);
   }
   return frequencies;
 }

@@ -19,25 +19,23 @@ using Json = nlohmann::json;
 using Sequences = std::vector<std::vector<int32_t>>;
 
 bool isByteLevel(const ModelConfig &config) {
-  bool ends = std::find(config.eosTokens.begin(), config.eosTokens.end(),
-                        byteLevelEnd) != config.eosTokens.end();
-  return config.bosToken == byteLevelBegin && ends &&
-         config.vocabSize > byteLevelEnd && config.vocabSize <= 384;
+  bool ends = std::find(config.eosTokens.begin(), config.eosTokens.end(), byteLevelEnd) !=
+              config.eosTokens.end();
+  return config.bosToken == byteLevelBegin && ends && config.vocabSize > byteLevelEnd &&
+         config.vocabSize <= 384;
 }
 
-StatusOr<std::vector<int32_t>> tokensOfText(const ModelConfig &config,
-                                            const std::string &directory,
+StatusOr<std::vector<int32_t>> tokensOfText(const ModelConfig &config, const std::string &directory,
                                             const std::string &text) {
   if (!isByteLevel(config)) {
-    return Status::badInput(
-        "model '" + directory + "' is not byte-level (vocabulary " +
-        std::to_string(config.vocabSize) +
-        "), so it cannot be given text; make ids with: python3 -c \"import "
-        "json, sys, transformers; "
-        "print(json.dumps(transformers.AutoTokenizer.from_pretrained('" +
-        directory +
-        "')(open(sys.argv[1]).read())['input_ids']))\" PROMPT.txt > ids.json, "
-        "and pass --tokens ids.json");
+    return Status::badInput("model '" + directory + "' is not byte-level (vocabulary " +
+                            std::to_string(config.vocabSize) +
+                            "), so it cannot be given text; make ids with: python3 -c \"import "
+                            "json, sys, transformers; "
+                            "print(json.dumps(transformers.AutoTokenizer.from_pretrained('" +
+                            directory +
+                            "')(open(sys.argv[1]).read())['input_ids']))\" PROMPT.txt > ids.json, "
+                            "and pass --tokens ids.json");
   }
   std::vector<int32_t> tokens = {byteLevelBegin};
   for (unsigned char byte : text) {
@@ -56,16 +54,15 @@ std::string textOfTokens(const std::vector<int32_t> &tokens) {
   return text;
 }
 
-static Status badToken(const std::string &path, size_t sequence, size_t index,
-                       int64_t vocabSize, const std::string &found) {
-  return Status::badInput("'" + path + "': token " + std::to_string(index) +
-                          " of sequence " + std::to_string(sequence) +
-                          ": expected an id in 0.." +
+static Status badToken(const std::string &path, size_t sequence, size_t index, int64_t vocabSize,
+                       const std::string &found) {
+  return Status::badInput("'" + path + "': token " + std::to_string(index) + " of sequence " +
+                          std::to_string(sequence) + ": expected an id in 0.." +
                           std::to_string(vocabSize - 1) + ", found " + found);
 }
 
-static Status appendJsonSequence(const std::string &path, const Json &array,
-                                 int64_t vocabSize, Sequences &sequences) {
+static Status appendJsonSequence(const std::string &path, const Json &array, int64_t vocabSize,
+                                 Sequences &sequences) {
   std::vector<int32_t> sequence;
   for (const Json &id : array) {
     if (!id.is_number_integer() || id < 0 || id >= vocabSize) {
@@ -78,8 +75,8 @@ static Status appendJsonSequence(const std::string &path, const Json &array,
   return Status::ok();
 }
 
-static StatusOr<Sequences>
-readJson(const std::string &path, const std::string &text, int64_t vocabSize) {
+static StatusOr<Sequences> readJson(const std::string &path, const std::string &text,
+                                    int64_t vocabSize) {
   Json root = Json::parse(text, nullptr, false);
   if (root.is_discarded() || !root.is_array()) {
     return Status::badInput("'" + path +
@@ -89,8 +86,7 @@ readJson(const std::string &path, const std::string &text, int64_t vocabSize) {
   Sequences sequences;
   bool nested = !root.empty() && root[0].is_array();
   if (!nested) {
-    KVCACHE_RETURN_IF_ERROR(
-        appendJsonSequence(path, root, vocabSize, sequences));
+    KVCACHE_RETURN_IF_ERROR(appendJsonSequence(path, root, vocabSize, sequences));
     return sequences;
   }
   for (const Json &array : root) {
@@ -99,8 +95,7 @@ readJson(const std::string &path, const std::string &text, int64_t vocabSize) {
                               "': expected every element to be an array of "
                               "token ids, like the first");
     }
-    KVCACHE_RETURN_IF_ERROR(
-        appendJsonSequence(path, array, vocabSize, sequences));
+    KVCACHE_RETURN_IF_ERROR(appendJsonSequence(path, array, vocabSize, sequences));
   }
   return sequences;
 }
@@ -108,9 +103,7 @@ readJson(const std::string &path, const std::string &text, int64_t vocabSize) {
 /// "2.tokens" before "10.tokens": runs of digits compare as numbers.
 static bool naturallyLess(const std::string &a, const std::string &b) {
   size_t i = 0, j = 0;
-  auto isDigit = [](char c) {
-    return std::isdigit(static_cast<unsigned char>(c)) != 0;
-  };
+  auto isDigit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
   while (i < a.size() && j < b.size()) {
     if (!isDigit(a[i]) || !isDigit(b[j])) {
       if (a[i] != b[j]) {
@@ -137,8 +130,7 @@ static bool naturallyLess(const std::string &a, const std::string &b) {
   return a.size() - i < b.size() - j;
 }
 
-static StatusOr<Sequences> readTensors(const std::string &path,
-                                       int64_t vocabSize) {
+static StatusOr<Sequences> readTensors(const std::string &path, int64_t vocabSize) {
   StatusOr<std::shared_ptr<SafetensorsFile>> file = SafetensorsFile::open(path);
   if (!file.isOk()) {
     return file.status();
@@ -160,8 +152,7 @@ static StatusOr<Sequences> readTensors(const std::string &path,
   for (const std::string &name : names) {
     const TensorView &tensor = *(*file)->find(name);
     int64_t length = tensor.shape.back(),
-            count =
-                tensor.shape.size() == 2 && length > 0 ? tensor.shape[0] : 1;
+            count = tensor.shape.size() == 2 && length > 0 ? tensor.shape[0] : 1;
     StatusOr<std::vector<int64_t>> ids = (*file)->readI64(name, tensor.shape);
     if (!ids.isOk()) {
       return ids.status();
@@ -171,8 +162,7 @@ static StatusOr<Sequences> readTensors(const std::string &path,
       for (int64_t t = 0; t < length; ++t) {
         int64_t id = (*ids)[static_cast<size_t>(n * length + t)];
         if (id < 0 || id >= vocabSize) {
-          return badToken(path, sequences.size(), sequence.size(), vocabSize,
-                          std::to_string(id));
+          return badToken(path, sequences.size(), sequence.size(), vocabSize, std::to_string(id));
         }
         sequence.push_back(static_cast<int32_t>(id));
       }
@@ -202,9 +192,8 @@ StatusOr<Sequences> readTokenFile(const std::string &path, int64_t vocabSize) {
     }
   }
   if (sequences->empty()) {
-    return Status::badInput(
-        "'" + path +
-        "': expected at least one sequence of token ids, found none");
+    return Status::badInput("'" + path +
+                            "': expected at least one sequence of token ids, found none");
   }
   return sequences;
 }

@@ -25,8 +25,7 @@ bool isByteLevel(const ModelConfig &config);
 /// [256, bytes of `text`]. Bad input for a model that is not byte-level; the
 /// message has the command that makes ids. `directory` is the model's folder,
 /// for the message.
-StatusOr<std::vector<int32_t>> tokensOfText(const ModelConfig &config,
-                                            const std::string &directory,
+StatusOr<std::vector<int32_t>> tokensOfText(const ModelConfig &config, const std::string &directory,
                                             const std::string &text);
 /// The bytes among `tokens`; ids of 256 and more have no text and are left out.
 std::string textOfTokens(const std::vector<int32_t> &tokens);
@@ -36,7 +35,7 @@ std::string textOfTokens(const std::vector<int32_t> &tokens);
 /// sequences, in the order of their names (numbers in names compare as
 /// numbers). Every id is checked against `vocabSize`. Bad input names file,
 /// sequence and token.
-StatusOr<std::vector<std::vector<int32_t>>>
-readTokenFile(const std::string &path, int64_t vocabSize);
+StatusOr<std::vector<std::vector<int32_t>>> readTokenFile(const std::string &path,
+                                                          int64_t vocabSize);
 
 } // namespace kvcache::rt

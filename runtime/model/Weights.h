@@ -20,9 +20,8 @@ namespace kvcache::rt {
 struct LayerWeights {
   const float *inputNorm = nullptr, *postNorm = nullptr; ///< [hidden]
   Matrix q, k, v, o; ///< [heads * D, hidden]; o [hidden, Hq * D]
-  const float *qBias = nullptr, *kBias = nullptr, *vBias = nullptr,
-              *oBias = nullptr;
-  const float *qNorm = nullptr, *kNorm = nullptr; ///< [D]
+  const float *qBias = nullptr, *kBias = nullptr, *vBias = nullptr, *oBias = nullptr;
+  const float *queryNorm = nullptr, *keyNorm = nullptr; ///< [D]
   Matrix gate, up,
       down; ///< [intermediate, hidden]; down [hidden, intermediate]
   const float *gateBias = nullptr, *upBias = nullptr, *downBias = nullptr;
