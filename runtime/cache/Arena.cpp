@@ -22,7 +22,8 @@ static int64_t roundUp(int64_t value, int64_t step) { return (value + step - 1) 
 StatusOr<std::unique_ptr<Arena>> Arena::create(int64_t maxBytes) {
   int64_t bytes = roundUp(std::max<int64_t>(maxBytes, slabUnit), slabUnit);
   for (; bytes >= slabUnit; bytes = bytes / 2 / slabUnit * slabUnit) {
-    void *range = mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *range = mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range != MAP_FAILED) {
       std::unique_ptr<Arena> arena(new Arena());
       arena->base_ = static_cast<char *>(range);
@@ -30,7 +31,8 @@ StatusOr<std::unique_ptr<Arena>> Arena::create(int64_t maxBytes) {
       return arena;
     }
   }
-  return Status::unavailable(std::string("cannot reserve addresses for the cache: ") + std::strerror(errno));
+  return Status::unavailable(std::string("cannot reserve addresses for the cache: ") +
+                             std::strerror(errno));
 }
 
 Arena::~Arena() { munmap(base_, static_cast<size_t>(capacity_)); }
@@ -107,14 +109,17 @@ void Arena::release(int32_t sizeClass, Account &account, int64_t offset) {
 /// Puts a slab with only free pages at the service of the class.
 Status Arena::openSlab(int32_t sizeClass) {
   int64_t bytes = classes_[sizeClass].slabBytes;
-  auto again = std::find_if(returned_.rbegin(), returned_.rend(), [&](int32_t i) { return slabs_[i].bytes == bytes; });
+  auto again = std::find_if(returned_.rbegin(), returned_.rend(),
+                            [&](int32_t i) { return slabs_[i].bytes == bytes; });
   int32_t index;
   if (again != returned_.rend()) {
     index = *again;
     returned_.erase(std::next(again).base());
   } else {
     if (bytes > capacity_ - top_) {
-      return Status::unavailable("the cache needs more than the " + std::to_string(capacity_ >> 20) + " MiB of addresses reserved for it");
+      return Status::unavailable("the cache needs more than the " +
+                                 std::to_string(capacity_ >> 20) +
+                                 " MiB of addresses reserved for it");
     }
     KVCACHE_RETURN_IF_ERROR(commit(top_ + bytes));
     index = static_cast<int32_t>(slabs_.size());
@@ -138,9 +143,10 @@ Status Arena::commit(int64_t end) {
     return Status::ok();
   }
   int64_t wanted = std::min(capacity_, roundUp(end, commitStep));
-  if (mprotect(base_ + writable_, static_cast<size_t>(wanted - writable_), PROT_READ | PROT_WRITE) != 0) {
-    return Status::unavailable("cannot get memory for the cache beyond " + std::to_string(writable_ >> 20) +
-                               " MiB: " + std::strerror(errno));
+  if (mprotect(base_ + writable_, static_cast<size_t>(wanted - writable_),
+               PROT_READ | PROT_WRITE) != 0) {
+    return Status::unavailable("cannot get memory for the cache beyond " +
+                               std::to_string(writable_ >> 20) + " MiB: " + std::strerror(errno));
   }
   writable_ = wanted;
   return Status::ok();

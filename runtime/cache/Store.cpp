@@ -41,8 +41,9 @@ int32_t StoreSchema::column(const std::string &name) const {
 
 Store::Store(Arena &arena, std::shared_ptr<const StoreSchema> schema)
     : arena_(arena), schema_(std::move(schema)), heads_(schema_->rowHeads()), rows_(heads_, 0),
-      coded_(schema_->columns().size() * heads_, 0), due_(coded_.size()), coding_(schema_->columns().size(), 0),
-      capacity_(schema_->segments().size(), 4), held_(schema_->segments().size() * heads_) {
+      coded_(schema_->columns().size() * heads_, 0), due_(coded_.size()),
+      coding_(schema_->columns().size(), 0), capacity_(schema_->segments().size(), 4),
+      held_(schema_->segments().size() * heads_) {
   for (const StoreSchema::Segment &segment : schema_->segments()) {
     classes_.push_back(arena_.sizeClass(segment.layout.pageBytes));
   }
@@ -68,8 +69,10 @@ int64_t Store::totalRows() const {
   return total;
 }
 
-/// Rows [first, end) of a head that a segment holds, when the head has `rows` rows of which `coded` are coded.
-static Store::Due rowsOf(const abi::ColumnLayout &layout, SegmentKind kind, int64_t rows, int64_t coded) {
+/// Rows [first, end) of a head that a segment holds, when the head has `rows` rows of which `coded`
+/// are coded.
+static Store::Due rowsOf(const abi::ColumnLayout &layout, SegmentKind kind, int64_t rows,
+                         int64_t coded) {
   int64_t sinks = layout.coded ? std::min(layout.sinks, rows) : 0;
   switch (kind) {
   case SegmentKind::Sinks:
@@ -111,7 +114,8 @@ Status Store::hold(int64_t segment, int64_t head, int64_t firstRow, int64_t endR
 Status Store::holdHead(int64_t head, int64_t rows) {
   for (size_t g = 0; g < capacity_.size(); ++g) {
     const StoreSchema::Segment &segment = schema_->segments()[g];
-    Due range = rowsOf(schema_->columns()[segment.column].layout, segment.layout.kind, rows, codedRows(segment.column, head));
+    Due range = rowsOf(schema_->columns()[segment.column].layout, segment.layout.kind, rows,
+                       codedRows(segment.column, head));
     if (segment.layout.kind == SegmentKind::Coded && coding_[segment.column]) {
       range.end = due_[segment.column * heads_ + head].end;
     }
@@ -122,7 +126,8 @@ Status Store::holdHead(int64_t head, int64_t rows) {
 
 Status Store::grow(int64_t count) {
   if (std::find(coding_.begin(), coding_.end(), 1) != coding_.end()) {
-    return Status::internal("store '" + schema_->name() + "' cannot grow while a column is being coded");
+    return Status::internal("store '" + schema_->name() +
+                            "' cannot grow while a column is being coded");
   }
   for (int64_t h = 0; h < heads_; ++h) {
     Status status = holdHead(h, rows_[h] + count);
@@ -142,16 +147,19 @@ Status Store::grow(int64_t count) {
 }
 
 Status Store::truncate(int64_t head, int64_t count) {
-  if (count < 0 || count > rows_[head] || std::find(coding_.begin(), coding_.end(), 1) != coding_.end()) {
-    return Status::internal("store '" + schema_->name() + "' cannot cut " + std::to_string(rows_[head]) + " rows of head " +
-                            std::to_string(head) + " to " + std::to_string(count));
+  if (count < 0 || count > rows_[head] ||
+      std::find(coding_.begin(), coding_.end(), 1) != coding_.end()) {
+    return Status::internal("store '" + schema_->name() + "' cannot cut " +
+                            std::to_string(rows_[head]) + " rows of head " + std::to_string(head) +
+                            " to " + std::to_string(count));
   }
   for (const StoreColumn &column : schema_->columns()) {
     int64_t coded = codedRows(static_cast<int32_t>(&column - schema_->columns().data()), head);
     int64_t left = std::max<int64_t>(0, count - column.layout.sinks);
     if (left < coded && left % column.layout.granule() != 0) {
-      return Status::internal("store '" + schema_->name() + "' cannot cut head " + std::to_string(head) + " to " +
-                              std::to_string(count) + " rows: column '" + column.name + "' is coded in blocks of " +
+      return Status::internal("store '" + schema_->name() + "' cannot cut head " +
+                              std::to_string(head) + " to " + std::to_string(count) +
+                              " rows: column '" + column.name + "' is coded in blocks of " +
                               std::to_string(column.layout.granule()) + " rows");
     }
   }
@@ -170,7 +178,8 @@ Status Store::beginCode(int32_t column, Due *due) {
   const abi::ColumnLayout &layout = schema_->columns()[column].layout;
   int32_t segment = schema_->segment(column, SegmentKind::Coded);
   if (segment < 0 || coding_[column]) {
-    return Status::internal("column '" + schema_->columns()[column].name + "' of store '" + schema_->name() +
+    return Status::internal("column '" + schema_->columns()[column].name + "' of store '" +
+                            schema_->name() +
                             (segment < 0 ? "' is not coded" : "' is being coded already"));
   }
   for (int64_t h = 0; h < heads_; ++h) {
@@ -195,7 +204,8 @@ Status Store::beginCode(int32_t column, Due *due) {
 
 Status Store::endCode(int32_t column) {
   if (!coding_[column]) {
-    return Status::internal("column '" + schema_->columns()[column].name + "' of store '" + schema_->name() + "' is not being coded");
+    return Status::internal("column '" + schema_->columns()[column].name + "' of store '" +
+                            schema_->name() + "' is not being coded");
   }
   coding_[column] = 0;
   for (int64_t h = 0; h < heads_; ++h) {
@@ -241,9 +251,12 @@ double Store::bytesClaimed() const {
   double bytes = 0;
   for (const StoreSchema::Segment &segment : schema_->segments()) {
     const abi::ColumnLayout &layout = schema_->columns()[segment.column].layout;
-    double rowBytes = (segment.layout.kind == SegmentKind::Coded ? layout.bitsPerCodedRow() : layout.bitsPerExactRow()) / 8;
+    double rowBytes = (segment.layout.kind == SegmentKind::Coded ? layout.bitsPerCodedRow()
+                                                                 : layout.bitsPerExactRow()) /
+                      8;
     double rowsPerPage = static_cast<double>(segment.layout.rowsPerPage);
-    double overhead = static_cast<double>(Arena::pageFootprint(segment.layout.pageBytes)) - rowsPerPage * rowBytes;
+    double overhead = static_cast<double>(Arena::pageFootprint(segment.layout.pageBytes)) -
+                      rowsPerPage * rowBytes;
     for (int64_t h = 0; h < heads_; ++h) {
       Due range = rowsOf(layout, segment.layout.kind, rows_[h], codedRows(segment.column, h));
       bytes += static_cast<double>(range.end - range.first) * (rowBytes + overhead / rowsPerPage);
@@ -258,7 +271,8 @@ int64_t Store::bytesOnePage() const {
     const abi::ColumnLayout &layout = schema_->columns()[segment.column].layout;
     int64_t rowsPerPage = segment.layout.rowsPerPage;
     // A range of rows that need not start with a page leaves a page in part unused at both ends.
-    bool startsInside = segment.layout.kind != SegmentKind::Sinks && layout.sinks % rowsPerPage != 0;
+    bool startsInside =
+        segment.layout.kind != SegmentKind::Sinks && layout.sinks % rowsPerPage != 0;
     if (layout.coded && segment.layout.kind == SegmentKind::Exact) {
       startsInside |= layout.block % rowsPerPage != 0 || layout.granule() % rowsPerPage != 0;
     }
@@ -316,7 +330,8 @@ void Store::updateHead(int64_t head) {
   view_[2 + head] = rows_[head];
   for (size_t g = 0; g < capacity_.size(); ++g) {
     const StoreSchema::Segment &segment = schema_->segments()[g];
-    Due range = rowsOf(schema_->columns()[segment.column].layout, segment.layout.kind, rows_[head], codedRows(segment.column, head));
+    Due range = rowsOf(schema_->columns()[segment.column].layout, segment.layout.kind, rows_[head],
+                       codedRows(segment.column, head));
     int64_t r = record(static_cast<int64_t>(g), head);
     view_[r] = range.first;
     view_[r + 1] = range.end;

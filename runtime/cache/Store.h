@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The rows of one cache state of one layer of one sequence: a table of columns, ragged over its row
-// heads, in pages of an arena. It decides which segment holds which row (runtime/abi/StorageLayout.h)
-// and keeps the view that kernels read (runtime/abi/KernelAbi.h); kernels write the pages themselves.
+// heads, in pages of an arena. It decides which segment holds which row
+// (runtime/abi/StorageLayout.h) and keeps the view that kernels read (runtime/abi/KernelAbi.h);
+// kernels write the pages themselves.
 //
 // Invariant: of head h with n rows, a column holds `Sinks` [0, s), `Coded` [s, c), `Exact` [c, n)
 // with s = min(sinks, n); each segment holds exactly the pages that its rows touch, and between
@@ -72,19 +73,19 @@ public:
   /// How many rows of a head the `Coded` segment of a column holds.
   int64_t codedRows(int32_t column, int64_t head) const { return coded_[column * heads_ + head]; }
 
-  /// Adds `count` rows to every head. Their content is undefined until a kernel writes it. On failure
-  /// (Unavailable) the store is as before.
+  /// Adds `count` rows to every head. Their content is undefined until a kernel writes it. On
+  /// failure (Unavailable) the store is as before.
   Status grow(int64_t count);
-  /// Cuts a head to its first `count` rows. Internal when it has fewer, or when that would split a block of
-  /// rows coded together.
+  /// Cuts a head to its first `count` rows. Internal when it has fewer, or when that would split a
+  /// block of rows coded together.
   Status truncate(int64_t head, int64_t count);
 
   /// One head's rows to encode now.
   struct Due {
     int64_t first = 0, end = 0;
   };
-  /// Works out the rows of a column that a commit codes and reserves coded pages for them: `due` [H]. On failure
-  /// nothing is due. Internal when the column is being coded already.
+  /// Works out the rows of a column that a commit codes and reserves coded pages for them: `due`
+  /// [H]. On failure nothing is due. Internal when the column is being coded already.
   Status beginCode(int32_t column, Due *due);
   /// The due rows have been encoded: they move from `Exact` to `Coded`.
   Status endCode(int32_t column);
@@ -95,14 +96,17 @@ public:
   /// The view of KernelAbi.h; valid until the next change of this store.
   int64_t *view() { return view_.data(); }
   const int64_t *view() const { return view_.data(); }
-  /// Where row `row` of a head lies in segment `segment`: start of its page. The row is inside the segment.
+  /// Where row `row` of a head lies in segment `segment`: start of its page. The row is inside the
+  /// segment.
   const char *page(int32_t segment, int64_t head, int64_t row) const;
 
   /// Bytes of the pages held.
   int64_t bytesMeasured() const { return account_.bytes; }
-  /// What the formula says: bits of exact and coded rows, plus each row's share of the alignment and slack of its page.
+  /// What the formula says: bits of exact and coded rows, plus each row's share of the alignment
+  /// and slack of its page.
   double bytesClaimed() const;
-  /// Upper bound of bytesMeasured - bytesClaimed for one head: the pages that can be in part unused.
+  /// Upper bound of bytesMeasured - bytesClaimed for one head: the pages that can be in part
+  /// unused.
   int64_t bytesOnePage() const;
   /// Stored bits of the rows of a column, from the formula.
   double columnBits(int32_t column) const;
@@ -111,7 +115,9 @@ private:
   struct Held {
     int64_t first = 0, end = 0; ///< page numbers
   };
-  int64_t record(int64_t segment, int64_t head) const { return 2 + heads_ + 3 * (segment * heads_ + head); }
+  int64_t record(int64_t segment, int64_t head) const {
+    return 2 + heads_ + 3 * (segment * heads_ + head);
+  }
   Status hold(int64_t segment, int64_t head, int64_t firstRow, int64_t endRow);
   Status holdHead(int64_t head, int64_t rows);
   void reserveTable(int64_t segment, int64_t pages);

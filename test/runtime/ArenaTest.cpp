@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The arena: disjoint zeroed pages, exact accounts, memory back to the system, a status when it is full.
+// The arena: disjoint zeroed pages, exact accounts, memory back to the system, a status when it is
+// full.
 
 #include "runtime/cache/Arena.h"
 
@@ -49,14 +50,16 @@ TEST(Arena, RandomPagesAreDisjointZeroAndCounted) {
       ASSERT_EQ(offset % 64, 0);
       auto next = pages.lower_bound(offset);
       ASSERT_TRUE(next == pages.end() || offset + sizes[which] <= next->first);
-      ASSERT_TRUE(next == pages.begin() || std::prev(next)->first + sizes[std::prev(next)->second.which] <= offset);
+      ASSERT_TRUE(next == pages.begin() ||
+                  std::prev(next)->first + sizes[std::prev(next)->second.which] <= offset);
       const char *data = (*arena)->base() + offset;
       ASSERT_TRUE(data[0] == 0 && std::memcmp(data, data + 1, sizes[which] - 1) == 0);
       std::memset((*arena)->base() + offset, 0xee, sizes[which]);
       pages[offset] = {which, owner};
     } else {
       auto victim = std::next(pages.begin(), random() % pages.size());
-      (*arena)->release(classes[victim->second.which], accounts[victim->second.owner], victim->first);
+      (*arena)->release(classes[victim->second.which], accounts[victim->second.owner],
+                        victim->first);
       pages.erase(victim);
     }
   }

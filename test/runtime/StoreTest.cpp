@@ -28,20 +28,22 @@ static StoreColumn column(const std::string &name, const std::string &term, int6
   return {name, *layout};
 }
 
-static std::shared_ptr<const StoreSchema> schema(std::vector<StoreColumn> columns, int64_t heads = 3) {
+static std::shared_ptr<const StoreSchema> schema(std::vector<StoreColumn> columns,
+                                                 int64_t heads = 3) {
   return std::make_shared<StoreSchema>("kv", heads, std::move(columns));
 }
 
 namespace {
 
-/// The naive model of a store, and the marks it writes into the pages of the real one. A row is marked in the first
-/// unit (row or block) of the plane that holds it.
+/// The naive model of a store, and the marks it writes into the pages of the real one. A row is
+/// marked in the first unit (row or block) of the plane that holds it.
 class Model {
 public:
   explicit Model(Store &store) : store_(store), ids_(store.schema().rowHeads()) {
     coded_.assign(store.schema().columns().size(), std::vector<int64_t>(ids_.size(), 0));
   }
-  Model(Store &store, const Model &from) : store_(store), ids_(from.ids_), coded_(from.coded_), next_(from.next_) {}
+  Model(Store &store, const Model &from)
+      : store_(store), ids_(from.ids_), coded_(from.coded_), next_(from.next_) {}
 
   void grow(int64_t count) {
     ASSERT_TRUE(store_.grow(count).isOk());
@@ -98,7 +100,8 @@ public:
   }
   void check() const {
     const int64_t *view = store_.view();
-    int64_t heads = static_cast<int64_t>(ids_.size()), segments = static_cast<int64_t>(store_.schema().segments().size());
+    int64_t heads = static_cast<int64_t>(ids_.size()),
+            segments = static_cast<int64_t>(store_.schema().segments().size());
     ASSERT_EQ(view[0], heads);
     ASSERT_EQ(view[1], segments);
     int64_t bytes = 0;
@@ -111,10 +114,12 @@ public:
         ASSERT_EQ(record[0], first);
         ASSERT_EQ(record[1], end);
         for (int64_t row = first; row < end; ++row) {
-          ASSERT_EQ(*at(segment.column, h, row), markOf(segment.column, h, row)) << "segment " << g << " head " << h << " row " << row;
+          ASSERT_EQ(*at(segment.column, h, row), markOf(segment.column, h, row))
+              << "segment " << g << " head " << h << " row " << row;
         }
         int64_t per = segment.layout.rowsPerPage;
-        bytes += (end > first ? (end + per - 1) / per - first / per : 0) * Arena::pageFootprint(segment.layout.pageBytes);
+        bytes += (end > first ? (end + per - 1) / per - first / per : 0) *
+                 Arena::pageFootprint(segment.layout.pageBytes);
       }
     }
     ASSERT_EQ(store_.bytesMeasured(), bytes);
@@ -149,14 +154,16 @@ private:
   }
   uint16_t *at(int32_t c, int64_t h, int64_t row) const {
     int64_t sinks = std::min<int64_t>(layout(c).sinks, ids_[h].size());
-    abi::SegmentKind kind = !layout(c).coded || row >= sinks + coded_[c][h] ? abi::SegmentKind::Exact
-                            : row < sinks                                   ? abi::SegmentKind::Sinks
-                                                                            : abi::SegmentKind::Coded;
+    abi::SegmentKind kind = !layout(c).coded || row >= sinks + coded_[c][h]
+                                ? abi::SegmentKind::Exact
+                            : row < sinks ? abi::SegmentKind::Sinks
+                                          : abi::SegmentKind::Coded;
     int32_t g = store_.schema().segment(c, kind);
     const abi::SegmentLayout &segment = store_.schema().segments()[g].layout;
     const abi::PlaneLayout &plane = segment.planes[0];
     int64_t inPage = row % segment.rowsPerPage;
-    const char *byte = store_.page(g, h, row) + plane.offset + inPage / plane.rowsPerUnit * plane.bytesPerUnit;
+    const char *byte =
+        store_.page(g, h, row) + plane.offset + inPage / plane.rowsPerUnit * plane.bytesPerUnit;
     return reinterpret_cast<uint16_t *>(const_cast<char *>(byte));
   }
   void mark(int32_t c, int64_t h, int64_t row) { *at(c, h, row) = markOf(c, h, row); }
@@ -184,7 +191,8 @@ static void randomOperations(const std::shared_ptr<const StoreSchema> &shape, un
         model.code();
       } else {
         int64_t most = store.rows(static_cast<int64_t>(head)) + 2;
-        model.truncate(head, what == 8 ? random() % most : std::max<int64_t>(0, most - 2 - random() % 5));
+        model.truncate(head,
+                       what == 8 ? random() % most : std::max<int64_t>(0, most - 2 - random() % 5));
       }
       model.check();
       if (step % 60 == 7) {
@@ -205,25 +213,46 @@ static void randomOperations(const std::shared_ptr<const StoreSchema> &shape, un
   EXPECT_EQ(arena->bytesInUse(), 0);
 }
 
-TEST(Store, DenseColumns) { randomOperations(schema({column("k", "act", 16), column("v", "f32", 16), column("pos", "i32", 1)}), 1); }
+TEST(Store, DenseColumns) {
+  randomOperations(
+      schema({column("k", "act", 16), column("v", "f32", 16), column("pos", "i32", 1)}), 1);
+}
 
 TEST(Store, TokenTilesAndRecentRows) {
-  randomOperations(schema({column("k", "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>", 32),
-                           column("v", "recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(32), block(1)>", 32),
+  randomOperations(schema({column("k",
+                                  "recent<affine<2, tile(token:32), min_f16, scale_f16, "
+                                  "lsb(token)>, keep(0), block(32)>",
+                                  32),
+                           column("v",
+                                  "recent<affine<2, tile(channel:32), min_f16, scale_f16, "
+                                  "lsb(channel)>, keep(32), block(1)>",
+                                  32),
                            column("pos", "i32", 1)}),
                    2);
 }
 
 TEST(Store, SinksAndOddTiles) {
-  randomOperations(schema({column("k", "sinks<recent<affine<3, tile(channel:24), zp_i16, scale_f16, lsb(channel)>, keep(5), block(7)>, 4>", 48),
-                           column("v", "sinks<recent<affine<4, tile(token:40), none, scale_f32, lsb(token)>, keep(9), block(40)>, 40>", 24)},
+  randomOperations(schema({column("k",
+                                  "sinks<recent<affine<3, tile(channel:24), zp_i16, scale_f16, "
+                                  "lsb(channel)>, keep(5), block(7)>, 4>",
+                                  48),
+                           column("v",
+                                  "sinks<recent<affine<4, tile(token:40), none, scale_f32, "
+                                  "lsb(token)>, keep(9), block(40)>, 40>",
+                                  24)},
                           2),
                    3);
 }
 
 TEST(Store, FactorAndRotated) {
-  randomOperations(schema({column("k", "factor<8, act>", 16), column("v", "rotated<affine<4, tile(channel:16), zp_i16, scale_f16, lsb(channel)>, hadamard>", 16)}, 1),
-                   4);
+  randomOperations(
+      schema(
+          {column("k", "factor<8, act>", 16),
+           column("v",
+                  "rotated<affine<4, tile(channel:16), zp_i16, scale_f16, lsb(channel)>, hadamard>",
+                  16)},
+          1),
+      4);
 }
 
 TEST(Store, ASequenceOfDecodeStepsTakesNoMorePagesThanItsRows) {
@@ -253,7 +282,11 @@ TEST(Store, GrowthThatFailsChangesNothing) {
 
 TEST(Store, CuttingABlockIsRefused) {
   auto arena = makeArena();
-  Store store(*arena, schema({column("k", "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>", 32)}, 1));
+  Store store(*arena, schema({column("k",
+                                     "recent<affine<2, tile(token:32), min_f16, scale_f16, "
+                                     "lsb(token)>, keep(0), block(32)>",
+                                     32)},
+                             1));
   ASSERT_TRUE(store.grow(70).isOk());
   Store::Due due;
   ASSERT_TRUE(store.beginCode(0, &due).isOk());
@@ -261,7 +294,8 @@ TEST(Store, CuttingABlockIsRefused) {
   ASSERT_TRUE(store.endCode(0).isOk());
   EXPECT_EQ(store.codedRows(0, 0), 64);
   Status status = store.truncate(0, 40);
-  EXPECT_NE(status.message().find("column 'k' is coded in blocks of 32 rows"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("column 'k' is coded in blocks of 32 rows"), std::string::npos)
+      << status.message();
   EXPECT_TRUE(store.truncate(0, 32).isOk());
   EXPECT_EQ(store.codedRows(0, 0), 32);
   EXPECT_FALSE(store.truncate(0, 33).isOk());

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Making artefacts: the rows of each layer are collected, then its CALIBRATE programs run once on
+// all of them. Sequences keep the artefacts they were created with.
+
+#include "runtime/exec/Executor.h"
+
+namespace kvcache::rt {
+
+bool CompiledExecution::needsCalibration() const {
+  for (size_t t = 0; t < tensors().size(); ++t) {
+    for (const std::vector<char> &values : artefacts_->values[t]) {
+      if (tensors()[t].artefact && values.empty()) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+Status CompiledExecution::setArtefact(int32_t tensor, int64_t layer, std::vector<char> values) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  if (tensor < 0 || tensor >= static_cast<int32_t>(tensors().size()) ||
+      !tensors()[tensor].artefact) {
+    return Status::badInput("method '" + methodName() + "' has no artefact number " +
+                            std::to_string(tensor));
+  }
+  if (static_cast<int64_t>(values.size()) != tensors()[tensor].bytes) {
+    return Status::badInput("artefact '" + tensors()[tensor].name + "', layer " +
+                            std::to_string(layer) + ": expected " +
+                            std::to_string(tensors()[tensor].bytes) + " bytes, got " +
+                            std::to_string(values.size()));
+  }
+  auto changed = std::make_shared<Artefacts>(*artefacts_);
+  changed->values[tensor][layer] = std::move(values);
+  artefacts_ = std::move(changed);
+  return Status::ok();
+}
+
+Status CompiledExecution::calibrate(int64_t layer, const LayerRows &rows) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  KVCACHE_RETURN_IF_ERROR(checkRows(layer, rows, true));
+  int64_t queryValues = rows.rows * geometry().queryHeads * geometry().headDim;
+  int64_t keyValues = rows.rows * geometry().kvHeads * geometry().headDim;
+  CalibrationRows &to = calibration_[layer];
+  // Only what a program reads is kept.
+  auto keep = [&](proto::Buffer::Role role, std::vector<float> &values, const float *from,
+                  int64_t count, const char *what) {
+    if (!executable().anyUses(proto::Program::CALIBRATE, role)) {
+      return Status::ok();
+    }
+    if (from == nullptr) {
+      return Status::badInput("layer " + std::to_string(layer) + ": calibration needs " + what);
+    }
+    values.insert(values.end(), from, from + count);
+    return Status::ok();
+  };
+  KVCACHE_RETURN_IF_ERROR(keep(proto::Buffer::QUERY, to.q, rows.q, queryValues, "queries"));
+  KVCACHE_RETURN_IF_ERROR(
+      keep(proto::Buffer::KEY_PRE, to.kPre, rows.kPre, keyValues, "keys before RoPE"));
+  KVCACHE_RETURN_IF_ERROR(keep(proto::Buffer::KEY, to.k, rows.k, keyValues, "keys"));
+  KVCACHE_RETURN_IF_ERROR(keep(proto::Buffer::VALUE, to.v, rows.v, keyValues, "values"));
+  to.positions.insert(to.positions.end(), rows.positions, rows.positions + rows.rows);
+  return Status::ok();
+}
+
+Status CompiledExecution::finishCalibration() {
+  auto made = std::make_shared<Artefacts>(*artefacts_);
+  for (size_t t = 0; t < tensors().size(); ++t) {
+    for (std::vector<char> &values : made->values[t]) {
+      values.assign(tensors()[t].artefact ? tensors()[t].bytes : 0, 0);
+    }
+  }
+  for (int64_t layer = 0; layer < geometry().layers; ++layer) {
+    const CalibrationRows &from = calibration_[layer];
+    const auto &programs = executable().programs(proto::Program::CALIBRATE, layer);
+    if (from.positions.empty() && !programs.empty()) {
+      return Status::badInput("calibration got no rows for layer " + std::to_string(layer));
+    }
+    LayerState state(executable(), *core_->arena);
+    state.length = static_cast<int64_t>(from.positions.size());
+    RunItem item;
+    item.state = &state;
+    item.artefacts = made.get();
+    item.rows.rows = state.length;
+    item.rows.q = from.q.data();
+    item.rows.k = from.k.data();
+    item.rows.v = from.v.data();
+    item.rows.kPre = from.kPre.data();
+    item.rows.positions = from.positions.data();
+    for (const LoadedProgram *program : programs) {
+      KVCACHE_RETURN_IF_ERROR(core_->runner.run(*program, layer, {item}));
+    }
+  }
+  artefacts_ = std::move(made);
+  calibration_.assign(geometry().layers, {});
+  core_->runner.releaseScratch();
+  return Status::ok();
+}
+
+} // namespace kvcache::rt

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Events: checks what the caller gives, keeps the books of each sequence, runs the programs. A
+// sequence in whose event something failed is not used again.
+
+#include "runtime/exec/Executor.h"
+
+#include "runtime/exec/Kvx.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kvcache::rt {
+
+Status checkGeometry(const Geometry &compiled, const Geometry &model) {
+  auto differs = [](const char *what, int64_t expected, int64_t found) {
+    return Status::badInput(std::string("the method is compiled for ") + what + " " +
+                            std::to_string(expected) + ", the model has " + std::to_string(found));
+  };
+  const std::pair<const char *, int64_t Geometry::*> fields[] = {
+      {"layers", &Geometry::layers},
+      {"query heads", &Geometry::queryHeads},
+      {"KV heads", &Geometry::kvHeads},
+      {"head dim", &Geometry::headDim},
+      {"sliding window", &Geometry::slidingWindow}};
+  for (const auto &[name, field] : fields) {
+    if (compiled.*field != model.*field) {
+      return differs(name, compiled.*field, model.*field);
+    }
+  }
+  for (size_t i = 0; i < compiled.ropeInvFreq.size() && i < model.ropeInvFreq.size(); ++i) {
+    if (std::fabs(compiled.ropeInvFreq[i] - model.ropeInvFreq[i]) >
+        1e-5f * std::fabs(model.ropeInvFreq[i])) {
+      return Status::badInput("the method is compiled for RoPE frequency " +
+                              std::to_string(compiled.ropeInvFreq[i]) + " of pair " +
+                              std::to_string(i) + ", the model has " +
+                              std::to_string(model.ropeInvFreq[i]));
+    }
+  }
+  return Status::ok();
+}
+
+CompiledExecution::CompiledExecution(std::shared_ptr<ExecutionCore> core) : core_(std::move(core)) {
+  auto artefacts = std::make_shared<Artefacts>();
+  for (int t = 0; t < message().tensors_size(); ++t) {
+    artefacts->values.emplace_back(geometry().layers);
+    for (int layer = 0;
+         message().tensors(t).artefact() && layer < message().tensors(t).values_size(); ++layer) {
+      const std::string &values = message().tensors(t).values(layer);
+      artefacts->values[t][layer].assign(values.begin(), values.end());
+    }
+  }
+  artefacts_ = std::move(artefacts);
+  calibration_.resize(geometry().layers);
+  stepsLookBack_ = looksBack(proto::Program::DECODE) || looksBack(proto::Program::STEP_END);
+}
+
+StatusOr<std::unique_ptr<CompiledExecution>>
+CompiledExecution::create(std::shared_ptr<const proto::Executable> message,
+                          const CompiledOptions &options, const HostCpu &host) {
+  StatusOr<std::shared_ptr<CodeObject>> code = CodeObject::loadBest(*message, host);
+  KVCACHE_RETURN_IF_ERROR(code.status());
+  auto loaded = LoadedExecutable::load(std::move(message), *code);
+  KVCACHE_RETURN_IF_ERROR(loaded.status());
+  StatusOr<std::unique_ptr<Arena>> arena = Arena::create(options.arenaBytes);
+  KVCACHE_RETURN_IF_ERROR(arena.status());
+  auto core = std::make_shared<ExecutionCore>(*loaded, std::move(*arena), options.captureScores);
+  return std::unique_ptr<CompiledExecution>(new CompiledExecution(std::move(core)));
+}
+
+StatusOr<std::unique_ptr<CompiledExecution>> CompiledExecution::open(const std::string &path,
+                                                                     const CompiledOptions &options,
+                                                                     const HostCpu &host) {
+  StatusOr<std::shared_ptr<proto::Executable>> message = readKvx(path);
+  KVCACHE_RETURN_IF_ERROR(message.status());
+  auto execution = create(*message, options, host);
+  return execution.isOk()
+             ? std::move(execution)
+             : Status(execution.status().code(), path + ": " + execution.status().message());
+}
+
+std::map<std::string, std::string> CompiledExecution::parameters() const {
+  return {message().parameters().begin(), message().parameters().end()};
+}
+
+bool CompiledExecution::looksBack(proto::Program::Kind kind) const {
+  return executable().anyUses(kind, proto::Buffer::LAST_QUERIES) ||
+         executable().anyUses(kind, proto::Buffer::LAST_POSITIONS);
+}
+
+Status CompiledExecution::checkLayer(int64_t layer) const {
+  return layer >= 0 && layer < geometry().layers
+             ? Status::ok()
+             : Status::badInput("expected a layer below " + std::to_string(geometry().layers) +
+                                ", got " + std::to_string(layer));
+}
+
+Status CompiledExecution::checkRows(int64_t layer, const LayerRows &rows, bool calibrating) const {
+  const char *missing = rows.k == nullptr           ? "keys"
+                        : rows.v == nullptr         ? "values"
+                        : rows.positions == nullptr ? "positions"
+                        : needsPreRopeKeys() && rows.kPre == nullptr && !calibrating
+                            ? "keys before RoPE"
+                            : nullptr;
+  if (rows.rows < 0 || missing != nullptr) {
+    return Status::badInput(
+        "layer " + std::to_string(layer) + ": " +
+        (missing ? "no " + std::string(missing) + " given" : "a negative number of rows given"));
+  }
+  return Status::ok();
+}
+
+StatusOr<std::unique_ptr<Sequence>>
+CompiledExecution::createSequence(const SequenceOptions &options) {
+  if (hasTokenBudget() && options.budget < 1) {
+    return Status::badInput("method '" + methodName() +
+                            "' needs a budget of at least 1 token, got " +
+                            std::to_string(options.budget));
+  }
+  if (!hasTokenBudget() && options.budget != -1) {
+    return Status::badInput("method '" + methodName() + "' takes no token budget" +
+                            (budgetRefusal().empty() ? "" : ": " + budgetRefusal()));
+  }
+  if (needsCalibration()) {
+    return Status::badInput("method '" + methodName() + "' must be calibrated first");
+  }
+  return std::unique_ptr<Sequence>(std::make_unique<CompiledSequence>(core_, artefacts_, options));
+}
+
+/// Fills `batch_` with the sequences, each checked to be ours, usable and there once.
+Status CompiledExecution::takeBatch(const std::vector<Sequence *> &sequences) {
+  batch_.clear();
+  for (Sequence *sequence : sequences) {
+    auto *ours = dynamic_cast<CompiledSequence *>(sequence);
+    if (ours == nullptr || ours->core_ != core_) {
+      return Status::badInput("a sequence was made by another execution");
+    }
+    if (std::find(batch_.begin(), batch_.end(), ours) != batch_.end()) {
+      return Status::badInput("a sequence is in the batch twice");
+    }
+    KVCACHE_RETURN_IF_ERROR(ours->broken_);
+    batch_.push_back(ours);
+  }
+  return Status::ok();
+}
+
+/// Books the rows of an event before its programs run.
+void CompiledExecution::record(CompiledSequence &sequence, int64_t layer, const LayerRows &rows,
+                               bool keepsQueries) {
+  LayerState &state = *sequence.layers_[layer];
+  if (state.length == sequence.length()) { // the first layer that sees these rows
+    sequence.appended_.insert(sequence.appended_.end(), rows.positions, rows.positions + rows.rows);
+  }
+  state.length += rows.rows;
+  if (keepsQueries) {
+    state.recent.append(rows.rows, rows.q, rows.positions);
+  }
+  ++sequence.version_;
+}
+
+Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
+                               const std::vector<Sequence *> &sequences,
+                               const std::vector<LayerRows> &rows) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
+  bool decoding = kind == proto::Program::DECODE;
+  bool keepsQueries = neededQueryRows() != 0 && (!decoding || stepsLookBack_);
+  if (rows.size() != sequences.size() || executable().programs(kind, layer).empty()) {
+    return Status::badInput(rows.size() != sequences.size()
+                                ? "expected rows for " + std::to_string(sequences.size()) +
+                                      " sequences, got " + std::to_string(rows.size())
+                                : "method '" + methodName() + "' has no " + programKindName(kind) +
+                                      " program for layer " + std::to_string(layer));
+  }
+  for (const LayerRows &r : rows) {
+    KVCACHE_RETURN_IF_ERROR(checkRows(layer, r, false));
+    if ((decoding && r.rows != 1) || (keepsQueries && r.q == nullptr)) {
+      return Status::badInput("layer " + std::to_string(layer) + ": " +
+                              (decoding && r.rows != 1
+                                   ? "decode takes 1 row, got " + std::to_string(r.rows)
+                                   : "no queries given"));
+    }
+  }
+  items_.clear();
+  for (size_t i = 0; i < batch_.size(); ++i) {
+    if (rows[i].rows > 0) {
+      batch_[items_.size()] = batch_[i];
+      record(*batch_[i], layer, rows[i], keepsQueries);
+      batch_[i]->layers_[layer]->decodeReadBytes = 0;
+      items_.push_back(batch_[i]->item(layer, rows[i]));
+    }
+  }
+  batch_.resize(items_.size());
+  return runPrograms(kind, layer);
+}
+
+/// Runs the programs of a kind on a layer for `batch_`, whose items are in `items_`.
+Status CompiledExecution::runPrograms(proto::Program::Kind kind, int64_t layer) {
+  for (const LoadedProgram *program : executable().programs(kind, layer)) {
+    Status status = core_->runner.run(*program, layer, items_);
+    for (size_t i = 0; i < batch_.size(); ++i) {
+      ++batch_[i]->version_;
+      if (!status.isOk()) {
+        batch_[i]->broken_ =
+            Status(status.code(), "the sequence is not usable after an error: " + status.message());
+      } else if (program->hasRanked) {
+        batch_[i]->capture(*program, layer, i);
+      }
+    }
+    KVCACHE_RETURN_IF_ERROR(status);
+  }
+  return Status::ok();
+}
+
+Status CompiledExecution::prefill(int64_t layer, const std::vector<Sequence *> &sequences,
+                                  const std::vector<LayerRows> &rows) {
+  return feed(proto::Program::PREFILL, layer, sequences, rows);
+}
+
+Status CompiledExecution::ingest(int64_t layer, const std::vector<Sequence *> &sequences,
+                                 const std::vector<LayerRows> &rows) {
+  return feed(proto::Program::INGEST, layer, sequences, rows);
+}
+
+Status CompiledExecution::decode(int64_t layer, const std::vector<Sequence *> &sequences,
+                                 const std::vector<LayerRows> &rows) {
+  return feed(proto::Program::DECODE, layer, sequences, rows);
+}
+
+/// Runs the programs of the end of an event, layer by layer.
+Status CompiledExecution::endEvent(proto::Program::Kind kind,
+                                   const std::vector<Sequence *> &sequences) {
+  KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
+  for (int64_t layer = 0; layer < geometry().layers; ++layer) {
+    items_.clear();
+    for (CompiledSequence *sequence : batch_) {
+      items_.push_back(sequence->item(layer, {}));
+    }
+    KVCACHE_RETURN_IF_ERROR(runPrograms(kind, layer));
+  }
+  return Status::ok();
+}
+
+Status CompiledExecution::promptEnd(const std::vector<Sequence *> &sequences) {
+  KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::PROMPT_END, sequences));
+  // What the prompt needed and decode steps do not goes back now.
+  core_->runner.releaseScratch();
+  for (CompiledSequence *sequence : batch_) {
+    for (auto &state : sequence->layers_) {
+      if (!stepsLookBack_) {
+        state->recent.clear();
+      }
+    }
+  }
+  return Status::ok();
+}
+
+Status CompiledExecution::stepEnd(const std::vector<Sequence *> &sequences) {
+  return endEvent(proto::Program::STEP_END, sequences);
+}
+
+Status CompiledExecution::attend(int64_t layer, const Sequence &sequence, int64_t rows,
+                                 const float *q, float *out, float *lse) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  const auto *ours = dynamic_cast<const CompiledSequence *>(&sequence);
+  if (ours == nullptr || ours->core_ != core_) {
+    return Status::badInput("a sequence was made by another execution");
+  }
+  KVCACHE_RETURN_IF_ERROR(ours->broken_);
+  const auto &programs = executable().programs(proto::Program::ATTEND, layer);
+  if (programs.size() != 1 || rows < 0) {
+    return Status::badInput(rows < 0
+                                ? "expected a number of query rows, got " + std::to_string(rows)
+                                : "method '" + methodName() + "' has no attend program for layer " +
+                                      std::to_string(layer));
+  }
+  if (rows == 0) {
+    return Status::ok();
+  }
+  LayerRows given;
+  given.rows = rows;
+  given.q = q;
+  given.out = out;
+  RunItem item = ours->item(layer, given);
+  item.lse = lse;
+  return core_->runner.run(*programs[0], layer, {item});
+}
+
+std::vector<KernelReport> CompiledExecution::kernels() const {
+  std::vector<KernelReport> reports;
+  const KernelCounters &counters = core_->runner.counters();
+  for (int i = 0; i < message().kernels_size(); ++i) {
+    const proto::KernelInfo &info = message().kernels(i);
+    reports.push_back({info.name(),
+                       {info.ops().begin(), info.ops().end()},
+                       target(),
+                       info.status(),
+                       info.reason(),
+                       counters.bytesRead[i],
+                       counters.bytesWritten[i],
+                       counters.seconds[i]});
+  }
+  return reports;
+}
+
+} // namespace kvcache::rt

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One sequence's side of a running program: its slots, its buffers and the arguments of the kernel
+// that is launched next. A frame is used again for the next program, so that a steady sequence of
+// decode steps allocates nothing.
+
+#pragma once
+
+#include "runtime/exec/LayerState.h"
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+namespace kvcache::rt {
+
+/// Memory handed out from the front and taken back all at once.
+class Scratch {
+public:
+  /// `bytes` bytes, 64-byte aligned, until `reset`; null when memory is out.
+  char *take(int64_t bytes);
+  /// Takes everything back; one chunk then serves what needed several.
+  void reset();
+
+private:
+  struct Free {
+    void operator()(char *chunk) const { std::free(chunk); }
+  };
+  std::vector<std::unique_ptr<char, Free>> full_;
+  std::unique_ptr<char, Free> chunk_;
+  int64_t size_ = 0, used_ = 0, total_ = 0;
+};
+
+/// What a program runs on for one sequence.
+struct RunItem {
+  LayerState *state = nullptr;
+  const Artefacts *artefacts = nullptr; ///< written by CALIBRATE programs only
+  LayerRows rows;                       ///< rows 0 and null pointers where the event has none
+  float *lse = nullptr;                 ///< [rows, Hq], ATTEND
+  int64_t budget = -1;
+  uint64_t seed = 0;
+};
+
+class Frame {
+public:
+  /// Starts a program: slots as bound, no buffers yet.
+  void begin(const LoadedExecutable &executable, const LoadedProgram &program, int64_t layer,
+             const RunItem &item);
+
+  const RunItem &item() const { return item_; }
+  int64_t value(const LoadedDim &dim) const {
+    return dim.slot < 0 ? dim.constant : slots_[dim.slot];
+  }
+  int64_t slot(int32_t slot) const { return slots_[slot]; }
+  void setSlot(int32_t slot, int64_t value) { slots_[slot] = value; }
+
+  /// Start of a buffer; a transient one is made at its first use. Bad input when the event does not
+  /// provide it, Unavailable when memory is out.
+  Status buffer(int32_t index, void *&data);
+  /// Start of a buffer that a step has used, null when none has.
+  const void *used(int32_t index) const { return buffers_[index]; }
+  /// Bytes of a buffer with its extents as they are now; -1 when they are not valid.
+  int64_t bufferBytes(int32_t index) const;
+  /// Extents of a buffer as they are now.
+  std::vector<int64_t> extents(int32_t index) const;
+
+  /// Builds the argument pointers of a kernel, which `args` returns until the next call.
+  Status gather(const LoadedKernel &kernel);
+  void *const *args() const { return pointers_.data(); }
+  /// Writes the scalars of the last gathered kernel back to their slots.
+  void scatter(const LoadedKernel &kernel);
+
+  int32_t skipUntil = 0; ///< steps before this number are left out for this sequence
+
+private:
+  int64_t bound(const proto::SlotBinding &binding, int64_t layer) const;
+  void *provided(const LoadedBuffer &buffer) const;
+
+  const LoadedExecutable *executable_ = nullptr;
+  const LoadedProgram *program_ = nullptr;
+  int64_t layer_ = 0;
+  RunItem item_;
+  Scratch scratch_;
+  std::vector<int64_t> slots_, words_;
+  std::vector<void *> buffers_, pointers_;
+};
+
+} // namespace kvcache::rt
