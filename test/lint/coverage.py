@@ -69,8 +69,7 @@ def pass_violations(root):
 
 def method_violations(root):
     tests = corpus(root, (".mlir", ".test", ".py", ".cpp"), "test/")
-    for path in tree.files(root, (".mlir",), "frontends/methods/"):
-        name = path.rsplit("/", 1)[-1][: -len(".mlir")]
+    for path, name in tree.methods(root).items():
         if not mentions(tests, name):
             yield f"{path}:1: method {name} is named by no test"
 
@@ -85,7 +84,7 @@ def self_test():
     with tempfile.TemporaryDirectory() as root:
         tree.write(root, "dialect/A.td", 'def KVCache_ScoreNormOp : KVCache_Op<"score.norm", []> {\n  (C1) (C2)\n}\n')
         tree.write(root, "passes/a/Passes.td", 'def XPass : Pass<"kvcache-x"> { let summary = ""; let description = ""; }\n')
-        tree.write(root, "frontends/methods/m.mlir", "")
+        tree.write(root, "frontends/methods/m.mlir", "kvcache.method @m {}\n")
         assert len(list(violations(root))) == 7, list(violations(root))
         tree.write(root, "test/dialect/a.mlir", "kvcache.score.norm\n@score_norm_c1\n@score_norm_c2\n")
         tree.write(root, "test/passes/x.mlir", "// RUN: kvasir-opt --kvcache-x m\n")

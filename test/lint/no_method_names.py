@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The compiler and the runtime know no method: no source outside method files, tests and docs names one. The names
 are those of the files in frontends/methods."""
-import os
 import re
 import sys
 import tempfile
@@ -21,8 +20,8 @@ def pattern(name):
 
 
 def violations(root):
-    methods = [os.path.basename(p)[:-5] for p in tree.files(root, (".mlir",), "frontends/methods/")]
-    patterns = {name: pattern(name) for name in methods if "+" not in name and name not in ORDINARY}
+    names = [name for name in tree.methods(root).values() if "+" not in name and name not in ORDINARY]
+    patterns = {name: pattern(name) for name in names}
     for path in tree.files(root, SUFFIXES):
         if path.startswith(FREE):
             continue
@@ -34,11 +33,12 @@ def violations(root):
 
 def self_test():
     with tempfile.TemporaryDirectory() as root:
-        tree.write(root, "frontends/methods/streaming-llm.mlir", "")
-        tree.write(root, "frontends/methods/dense.mlir", "")
+        tree.write(root, "frontends/methods/streaming-llm.mlir", "kvcache.method @streaming_llm {}\n")
+        tree.write(root, "frontends/methods/dense.mlir", "kvcache.method @dense {}\n")
+        tree.write(root, "frontends/methods/types.mlir", "!k = f32\n")
         tree.write(root, "docs/a.md", "streaming-llm\n")
         tree.write(root, "test/a.py", "streaming_llm\n")
-        tree.write(root, "passes/good.cpp", "dense nonstreaming llm\n")
+        tree.write(root, "passes/good.cpp", "dense nonstreaming llm types\n")
         assert not list(violations(root)), list(violations(root))
         tree.write(root, "passes/bad.cpp", "\nif (name == StreamingLLM)\n")
         tree.write(root, "tools/bad.cpp", '"streaming-llm"\n')

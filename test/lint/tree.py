@@ -5,6 +5,7 @@ Each lint has `violations(root)`, which yields one line of text per violation, a
 that violates the rule and asserts that it is seen.
 """
 import os
+import re
 import shutil
 import subprocess
 
@@ -27,6 +28,13 @@ def files(root, suffixes, under=""):
 def lines(root, path):
     with open(os.path.join(root, path), encoding="utf-8", errors="replace") as handle:
         return handle.read().splitlines()
+
+
+def methods(root):
+    """Path -> name of each shipped method: the files of frontends/methods that define or compose one."""
+    paths = files(root, (".mlir",), "frontends/methods/")
+    defines = re.compile(r"^\s*kvcache\.(method|compose) @")
+    return {p: os.path.basename(p)[: -len(".mlir")] for p in paths if any(map(defines.match, lines(root, p)))}
 
 
 def write(root, path, text):
