@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From phases to programs: what the executor runs at each event of a sequence.
+
+#pragma once
+
+#include "mlir/Support/LLVM.h"
+
+namespace mlir::kvcache {
+
+class MethodOp;
+
+/// Replaces the phases of a specialized method by programs, which are phases of these kinds:
+///   prefill, decode   as written
+///   ingest            prefill without its attention output and all that only served it
+///   attend            the query phase
+///   prompt_end        score, allocate, select, compress of this event in a row; phases on `longer(@state, budget)` stand
+///   step_end          inside an scf.if on the row count
+///   calibrate         as written
+/// Values flow between phases as SSA values; states are block arguments and results of `next`. Emits a diagnostic when a
+/// phase needs a result that no earlier phase of the event yields.
+LogicalResult formPrograms(MethodOp method);
+
+} // namespace mlir::kvcache

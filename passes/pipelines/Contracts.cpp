@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One function per contract. A broken contract is a fault of a pass, or of a method that no pass can take further; the
+// diagnostic stands at the op in either case.
+
+#include "passes/pipelines/Contracts.h"
+
+#include "dialect/Binding.h"
+#include "dialect/KernelOps.h"
+#include "dialect/MergeOps.h"
+#include "dialect/MethodOps.h"
+#include "dialect/PrimitiveOps.h"
+#include "dialect/ProjectOps.h"
+#include "dialect/RowOps.h"
+#include "dialect/ScoreOps.h"
+#include "dialect/SelectOps.h"
+
+#include "mlir/IR/Verifier.h"
+
+namespace mlir::kvcache {
+
+namespace {
+
+/// One kind a phase, no conditions, a filled slot for each event that every model has.
+LogicalResult checkComposed(MethodOp method) {
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    if (phase.getKinds().size() != 1 || phase.getCondition()) {
+      return phase.emitOpError("composed: expects one kind and no 'when'");
+    }
+  }
+  for (StringRef kind : {"prefill", "decode", "query"}) {
+    if (llvm::none_of(method.getBody().front().getOps<PhaseOp>(), [&](PhaseOp phase) { return phase.hasKind(kind); })) {
+      return method.emitOpError() << "composed: expects a '" << kind << "' phase";
+    }
+  }
+  return success();
+}
+
+LogicalResult checkSpecialized(MethodOp method) {
+  WalkResult result = method.walk([&](Operation *op) -> WalkResult {
+    SmallVector<Type> types(op->getResultTypes());
+    for (Region &region : op->getRegions()) {
+      for (Block &block : region) {
+        types.append(block.getArgumentTypes().begin(), block.getArgumentTypes().end());
+      }
+    }
+    for (Type type : types) {
+      SmallVector<std::string> free = freeSymbols(type);
+      if (!free.empty()) {
+        return op->emitOpError() << "specialized: symbol '" << free.front() << "' has no value";
+      }
+    }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+LogicalResult checkDecomposed(MethodOp method) {
+  WalkResult result = method.walk([&](Operation *op) -> WalkResult {
+    if (isa<ScoreAttentionOp, ScoreNormOp, ScoreNearestOp, SelectTopkOp, MergeIntoOp, ProjectLowrankOp, ProjectHadamardOp>(op)) {
+      return op->emitOpError("decomposed: expects primitives only");
+    }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+LogicalResult checkFused(MethodOp method) {
+  WalkResult result = method.walk([&](Operation *op) -> WalkResult {
+    bool computes = isa<MapOp, ReduceOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ScatterOp, TopkOp, SelectWhereOp,
+                        SelectComplementOp, SelectAllocOp, EighOp>(op);
+    if (computes && !op->getParentOfType<KernelOp>()) {
+      return op->emitOpError("fused: expects every tensor computation in a kernel");
+    }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+} // namespace
+
+LogicalResult checkContract(MethodOp method, Stage stage) {
+  if (failed(verify(method))) {
+    return failure();
+  }
+  switch (stage) {
+  case Stage::Composed:
+    return checkComposed(method);
+  case Stage::Specialized:
+    return checkSpecialized(method);
+  case Stage::Decomposed:
+    return checkDecomposed(method);
+  case Stage::Fused:
+    return checkFused(method);
+  }
+  return success();
+}
+
+} // namespace mlir::kvcache

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Binding in three moves: parameter values (expressions over geometry included), block arguments that name a
+// parameter, then every symbol in types and attributes.
+
+#include "passes/specialize/Specialize.h"
+
+#include "dialect/Binding.h"
+#include "dialect/MethodOps.h"
+#include "passes/specialize/Expression.h"
+#include "runtime/abi/StorageLayout.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/IR/Verifier.h"
+
+namespace mlir::kvcache {
+
+namespace {
+
+SymbolValues geometrySymbols(const MethodGeometry &geometry) {
+  SymbolValues values;
+  values.integers = {{"L", geometry.layers},
+                     {"Hq", geometry.queryHeads},
+                     {"Hkv", geometry.kvHeads},
+                     {"G", geometry.queryHeads / geometry.kvHeads},
+                     {"D", geometry.headDim}};
+  values.act = geometry.act;
+  return values;
+}
+
+/// Evaluates parameters that are expressions, then collects the value of each.
+LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
+  for (auto param : method.getBody().front().getOps<ParamOp>()) {
+    if (param.isExpression()) {
+      std::string error;
+      std::optional<int64_t> value = evaluateExpression(cast<StringAttr>(param.getValue()).getValue(), values.integers, error);
+      if (!value) {
+        return param.emitError() << "parameter '" << param.getSymName() << "' = " << param.getValue() << ": " << error;
+      }
+      param.setValueAttr(IntegerAttr::get(*param.getType(), *value));
+      if (!param.allows(param.getValue(), error)) {
+        return param.emitError() << "parameter '" << param.getSymName() << "' = " << *value << ": " << error;
+      }
+    }
+    std::string name = param.getSymName().str();
+    if (auto boolean = dyn_cast<BoolAttr>(param.getValue())) {
+      values.integers[name] = boolean.getValue();
+    } else if (auto integer = dyn_cast<IntegerAttr>(param.getValue())) {
+      values.integers[name] = integer.getInt();
+    } else if (auto number = dyn_cast<FloatAttr>(param.getValue())) {
+      values.floats[name] = number.getValueAsDouble();
+    } else if (auto text = dyn_cast<StringAttr>(param.getValue())) {
+      values.texts[name] = text.getValue().str();
+    }
+  }
+  // In triggers `budget` is the role, which each sequence has its own value of, not the default of the parameter.
+  values.integers.erase("budget");
+  return success();
+}
+
+/// The value of a parameter as a constant of `type`; null when it has no such form.
+TypedAttr constantOf(ParamOp param, Type type) {
+  if (auto number = dyn_cast<FloatAttr>(param.getValue())) {
+    return isa<FloatType>(type) ? FloatAttr::get(type, number.getValueAsDouble()) : TypedAttr();
+  }
+  auto integer = dyn_cast<IntegerAttr>(param.getValue());
+  if (!integer) {
+    return {};
+  }
+  int64_t value = isa<BoolAttr>(param.getValue()) ? cast<BoolAttr>(param.getValue()).getValue() : integer.getInt();
+  if (isa<FloatType>(type)) {
+    return FloatAttr::get(type, static_cast<double>(value));
+  }
+  return type.isIntOrIndex() ? TypedAttr(IntegerAttr::get(type, value)) : TypedAttr();
+}
+
+/// Block arguments that name a parameter become constants.
+LogicalResult replaceParameterArguments(MethodOp method, PhaseOp phase) {
+  Block &block = phase.getBlock();
+  SmallVector<Attribute> kept;
+  llvm::BitVector erased(block.getNumArguments());
+  OpBuilder builder = OpBuilder::atBlockBegin(&block);
+  for (BlockArgument argument : block.getArguments()) {
+    BindingAttr binding = phase.getBinding(argument.getArgNumber());
+    auto param = binding.getSymbol()
+                     ? dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(method, binding.getSymbol().getValue()))
+                     : ParamOp();
+    if (!param) {
+      kept.push_back(binding);
+      continue;
+    }
+    TypedAttr value = constantOf(param, argument.getType());
+    if (!value) {
+      return phase.emitError() << "parameter '@" << param.getSymName() << "' = " << param.getValue() << " cannot be bound as "
+                               << argument.getType();
+    }
+    argument.replaceAllUsesWith(arith::ConstantOp::create(builder, phase.getLoc(), value));
+    erased.set(argument.getArgNumber());
+  }
+  block.eraseArguments(erased);
+  phase.setBindingsAttr(builder.getArrayAttr(kept));
+  return success();
+}
+
+/// Every column must have a layout in this geometry.
+LogicalResult checkStorage(StateOp state) {
+  auto cache = dyn_cast<CacheType>(state.getType());
+  if (!cache) {
+    return success();
+  }
+  for (ColumnAttr column : cache.getColumns()) {
+    int64_t width = 1;
+    for (AxisAttr axis : column.getAxes()) {
+      width *= axis.getInteger().value_or(0);
+    }
+    std::string error;
+    auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, ::kvcache::abi::ElementType::F16, error);
+    if (!layout || width <= 0) {
+      return state.emitError() << "column '" << column.getName() << "' of state '@" << state.getSymName() << "': "
+                               << (error.empty() ? "expected feature axes of known extent" : error);
+    }
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) {
+  SymbolValues values = geometrySymbols(geometry);
+  if (failed(bindParameters(method, values))) {
+    return failure();
+  }
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    if (failed(replaceParameterArguments(method, phase))) {
+      return failure();
+    }
+  }
+  bindSymbols(method, values);
+  for (auto state : method.getBody().front().getOps<StateOp>()) {
+    if (failed(checkStorage(state))) {
+      return failure();
+    }
+  }
+  return verify(method);
+}
+
+} // namespace mlir::kvcache

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The walk over a program. Invariant: steps stand in the order of the ops, and scalar ops are computed just before the
+// first step that may read them.
+
+#include "targets/cpu/Scheduler.h"
+
+#include "dialect/Axes.h"
+#include "dialect/CacheOps.h"
+#include "dialect/KernelOps.h"
+#include "dialect/MethodOps.h"
+#include "dialect/PrimitiveOps.h"
+#include "dialect/RowOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/Matchers.h"
+
+#include "llvm/ADT/bit.h"
+
+namespace mlir::kvcache::cpu {
+
+using ::kvcache::abi::ElementType;
+
+int StorePlace::column(StringRef name) const {
+  auto found = llvm::find(names, name);
+  return found == names.end() ? -1 : static_cast<int>(found - names.begin());
+}
+
+namespace {
+
+std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
+  static const std::pair<StringRef, proto::Program::Kind> kinds[] = {
+      {"prefill", proto::Program::PREFILL},       {"ingest", proto::Program::INGEST},
+      {"decode", proto::Program::DECODE},         {"prompt_end", proto::Program::PROMPT_END},
+      {"step_end", proto::Program::STEP_END},     {"attend", proto::Program::ATTEND},
+      {"calibrate", proto::Program::CALIBRATE}};
+  for (auto &[name, kind] : kinds) {
+    if (phase.hasKind(name)) {
+      return kind;
+    }
+  }
+  return std::nullopt;
+}
+
+/// The bits of a scalar constant as a slot holds them.
+int64_t slotBits(Attribute value) {
+  if (auto number = dyn_cast<FloatAttr>(value)) {
+    if (number.getType().isF32()) {
+      return llvm::bit_cast<int32_t>(static_cast<float>(number.getValueAsDouble()));
+    }
+    return llvm::bit_cast<int64_t>(number.getValueAsDouble());
+  }
+  auto integer = cast<IntegerAttr>(value);
+  return integer.getType().isInteger(1) ? integer.getValue().getZExtValue() : integer.getInt();
+}
+
+/// Columns of a state and their layouts.
+FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
+  StorePlace place;
+  place.type = cast<CacheType>(state.getType());
+  if (AxisAttr head = findAxis(place.type.getRows(), "head")) {
+    place.heads = head.getInteger().value_or(1);
+  }
+  for (ColumnAttr column : place.type.getColumns()) {
+    int64_t width = 1;
+    for (AxisAttr axis : column.getAxes()) {
+      width *= axis.getInteger().value_or(1);
+    }
+    std::string error;
+    auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, act, error);
+    if (!layout) {
+      return state.emitError() << "column '" << column.getName() << "': " << error;
+    }
+    place.layouts.push_back(*layout);
+    place.names.push_back(column.getName().str());
+  }
+  return place;
+}
+
+} // namespace
+
+LogicalResult declareStates(ScheduleContext &context) {
+  for (auto state : context.method.getBody().front().getOps<StateOp>()) {
+    if (!isa<CacheType>(state.getType())) {
+      return state.emitError() << "expected a cache: the cpu target holds no other states";
+    }
+    FailureOr<StorePlace> place = placeState(state, context.geometry.act);
+    if (failed(place)) {
+      return failure();
+    }
+    place->index = context.executable.stores_size();
+    proto::Store *store = context.executable.add_stores();
+    store->set_name(state.getSymName().str());
+    store->set_row_heads(place->heads);
+    for (auto [i, column] : llvm::enumerate(place->type.getColumns())) {
+      proto::Column *to = store->add_columns();
+      to->set_name(column.getName().str());
+      to->set_width(place->layouts[i].width);
+      to->set_storage(column.getStorage().getTerm()->str());
+      to->set_rope_view(!column.getAxes().empty() && column.getAxes().back().getTag() == "pre");
+    }
+    context.stores[state.getSymName().str()] = *place;
+  }
+  for (auto artefact : context.method.getBody().front().getOps<ArtefactOp>()) {
+    context.tensors[artefact.getSymName().str()] = context.executable.tensors_size();
+    proto::Tensor *tensor = context.executable.add_tensors();
+    tensor->set_name(artefact.getSymName().str());
+    tensor->set_elem(static_cast<uint32_t>(ElementType::F32));
+    for (AxisAttr axis : cast<AxisTensorType>(artefact.getType()).getAxes()) {
+      tensor->add_dims(axis.getInteger().value_or(1));
+    }
+    tensor->set_artefact(true);
+  }
+  return success();
+}
+
+LogicalResult scheduleProgram(ScheduleContext &context, PhaseOp phase) {
+  proto::Program *program = context.executable.add_programs();
+  program->set_kind(*kindOf(phase));
+  StringRef kind = cast<StringAttr>(phase.getKinds()[0]).getValue();
+  if (auto except = phase.getExceptAttr()) {
+    auto list = cast<ParamOp>(SymbolTable::lookupSymbolIn(context.method, except));
+    llvm::DenseSet<int64_t> skipped;
+    if (auto dense = dyn_cast<DenseI64ArrayAttr>(list.getValue())) {
+      skipped.insert(dense.asArrayRef().begin(), dense.asArrayRef().end());
+    } else {
+      for (Attribute layer : cast<ArrayAttr>(list.getValue())) {
+        skipped.insert(cast<IntegerAttr>(layer).getInt());
+      }
+    }
+    for (int64_t layer = 0; layer < context.geometry.layers && !skipped.empty(); ++layer) {
+      if (!skipped.contains(layer)) {
+        program->add_layers(layer);
+      }
+    }
+    if (!skipped.empty() && program->layers_size() == 0) {
+      program->add_layers(-1); // no layer at all: an empty list would mean every one
+    }
+  }
+  return Scheduler(context, *program, kind).run(phase);
+}
+
+Scheduler::Scheduler(ScheduleContext &context, proto::Program &program, StringRef name)
+    : context_(context), builder_(context.executable, program), name_(name.str()), phaseName_(name.str()) {}
+
+std::string Scheduler::kernelName(StringRef what) {
+  // Symbols of one object: the number of the program keeps kernels of programs of one kind apart.
+  return (name_ + "_" + Twine(context_.executable.programs_size()) + "_" + Twine(kernelCount_++) + "_" + what).str();
+}
+
+LogicalResult Scheduler::run(PhaseOp phase) {
+  NextOp next = phase.getNext();
+  out_ = next.getValueFor("out");
+  for (BlockArgument argument : phase.getBlock().getArguments()) {
+    if (failed(bindArgument(phase, argument))) {
+      return failure();
+    }
+  }
+  if (failed(runBlock(phase.getBlock())) || failed(finish(next))) {
+    return failure();
+  }
+  if (phase.hasKind("prompt_end") || phase.hasKind("step_end")) {
+    for (auto &[name, store] : context_.stores) {
+      if (failed(commit(store))) {
+        return failure();
+      }
+    }
+  }
+  return success();
+}
+
+LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
+  BindingAttr binding = phase.getBinding(argument.getArgNumber());
+  const auto &g = context_.geometry;
+  Extent heads = Extent::of(g.queryHeads), kvHeads = Extent::of(g.kvHeads), dim = Extent::of(g.headDim);
+  if (FlatSymbolRefAttr symbol = binding.getSymbol()) {
+    auto store = context_.stores.find(symbol.getValue().str());
+    if (store != context_.stores.end()) {
+      caches_[argument] = &store->second;
+      return success();
+    }
+    auto tensor = context_.tensors.find(symbol.getValue().str());
+    if (tensor == context_.tensors.end()) {
+      return phase.emitError() << "'@" << symbol.getValue() << "' is neither a state nor an artefact";
+    }
+    TensorPlace place;
+    SmallVector<Extent> dims;
+    for (AxisAttr axis : axesOf(argument)) {
+      dims.push_back(Extent::of(axis.getInteger().value_or(1)));
+      place.axes.push_back(axis);
+      place.places.push_back({dims.back(), -1, -1, {}});
+    }
+    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims, tensor->second);
+    tensors_[argument] = place;
+    return success();
+  }
+
+  StringRef role = binding.getRole();
+  static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {{"length", proto::SlotBinding::LENGTH},
+                                                                           {"layer", proto::SlotBinding::LAYER},
+                                                                           {"layers", proto::SlotBinding::LAYERS},
+                                                                           {"budget", proto::SlotBinding::BUDGET},
+                                                                           {"rows", proto::SlotBinding::ROWS}};
+  for (auto &[name, slot] : scalars) {
+    if (role == name) {
+      if (role == "budget") {
+        context_.executable.set_has_token_budget(true);
+      }
+      scalars_[argument] = Extent::inSlot(builder_.boundSlot(slot));
+      return success();
+    }
+  }
+
+  // Rows of the event. They lie rows first: [rows, heads, channel].
+  bool window = role == "last_queries";
+  Extent rows = Extent::inSlot(builder_.boundSlot(window ? proto::SlotBinding::WINDOW_ROWS : proto::SlotBinding::ROWS));
+  TensorPlace place;
+  SmallVector<AxisAttr> rowAxes, headAxes, channelAxes;
+  for (AxisAttr axis : axesOf(argument)) {
+    bool isRow = axis.getKind() == "query" || axis.getKind() == "token";
+    bool isHead = axis.getKind() == "head" || axis.getKind() == "group";
+    (isRow ? rowAxes : isHead ? headAxes : channelAxes).push_back(axis);
+  }
+  for (AxisAttr axis : llvm::concat<AxisAttr>(rowAxes, headAxes, channelAxes)) {
+    bool isRow = axis.getKind() == "query" || axis.getKind() == "token";
+    place.axes.push_back(axis);
+    place.places.push_back({isRow ? rows : Extent::of(axis.getInteger().value_or(1)), -1, -1, {}});
+  }
+  if (window) {
+    int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
+    int64_t needed = context_.executable.needed_query_rows();
+    context_.executable.set_needed_query_rows(needed < 0 ? -1 : std::max(needed, wanted));
+    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries", ElementType::F32, {rows, heads, dim});
+    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions", ElementType::I32, {rows});
+  } else if (role == "query") {
+    place.buffer = builder_.roleBuffer(proto::Buffer::QUERY, "query", ElementType::F32, {rows, heads, dim});
+    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
+    if (!channelAxes.empty() && channelAxes.back().getTag() == "pre") {
+      // Queries come rotated to their positions; the method asked for them before that.
+      place.buffer = ropeRows(place.buffer, queryPositions_[argument], rows, g.queryHeads, /*inverse=*/true);
+    }
+  } else if (role == "key" || role == "value") {
+    bool pre = role == "key" && !channelAxes.empty() && channelAxes.back().getTag() == "pre";
+    if (pre) {
+      context_.executable.set_needs_pre_rope_keys(true);
+    }
+    auto bufferRole = role == "value" ? proto::Buffer::VALUE : pre ? proto::Buffer::KEY_PRE : proto::Buffer::KEY;
+    place.buffer = builder_.roleBuffer(bufferRole, role, ElementType::F32, {rows, kvHeads, dim});
+  } else if (role == "pos") {
+    place.elem = ElementType::I32;
+    place.buffer = builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
+  } else {
+    return phase.emitError() << "the cpu target has no value for the role '" << role << "'";
+  }
+  queryRows_[argument] = rows;
+  tensors_[argument] = place;
+  return success();
+}
+
+const StorePlace *Scheduler::storeOf(Value cache) { return caches_.lookup(cache); }
+
+Extent Scheduler::scalar(Value value) {
+  Attribute constant;
+  if (matchPattern(value, m_Constant(&constant))) {
+    return Extent::of(slotBits(constant));
+  }
+  return scalars_.lookup(value);
+}
+
+LogicalResult Scheduler::runBlock(Block &block) {
+  for (Operation &op : block.without_terminator()) {
+    if (failed(runOp(&op))) {
+      return failure();
+    }
+  }
+  return flushScalars();
+}
+
+LogicalResult Scheduler::runOp(Operation *op) {
+  if (op->hasTrait<OpTrait::ConstantLike>()) {
+    return success();
+  }
+  StringRef dialect = op->getName().getDialectNamespace();
+  if (dialect == "arith" || dialect == "math") {
+    pendingScalars_.push_back(op);
+    return success();
+  }
+  if (failed(flushScalars())) {
+    return failure();
+  }
+  if (auto extent = dyn_cast<ExtentOp>(op)) {
+    if (const StorePlace *store = storeOf(extent.getOf())) {
+      scalars_[extent] = builder_.storeRows(store->index);
+      return success();
+    }
+    const TensorPlace &place = tensors_[extent.getOf()];
+    for (auto [axis, where] : llvm::zip(place.axes, place.places)) {
+      if (axis.getName() == extent.getAxis()) {
+        scalars_[extent] = where.capacity;
+      }
+    }
+    return success();
+  }
+  if (auto rope = dyn_cast<RopeOp>(op); rope && isa<CacheType>(rope.getType())) {
+    caches_[rope] = storeOf(rope.getInput());
+    ropeViews_.insert(rope);
+    return success();
+  }
+  if (auto moved = dyn_cast<RopeOp>(op)) {
+    return rope(moved);
+  }
+  if (auto kernel = dyn_cast<KernelOp>(op)) {
+    return runKernel(kernel);
+  }
+  if (auto appended = dyn_cast<AppendOp>(op)) {
+    return append(appended);
+  }
+  if (auto gather = dyn_cast<GatherOp>(op)) {
+    return compact(gather);
+  }
+  if (auto set = dyn_cast<SetColumnOp>(op)) {
+    return setColumn(set);
+  }
+  if (auto attention = dyn_cast<AttendOp>(op)) {
+    return attend(attention);
+  }
+  if (isa<scf::IfOp>(op)) {
+    return runIf(op);
+  }
+  return op->emitError() << "the cpu target cannot compile '" << op->getName() << "' here";
+}
+
+LogicalResult Scheduler::runIf(Operation *op) {
+  auto branch = cast<scf::IfOp>(op);
+  for (Type type : branch.getResultTypes()) {
+    if (!isa<CacheType>(type)) {
+      return op->emitError() << "expected caches as the only results of scf.if in a program, got " << type;
+    }
+  }
+  for (Operation &other : branch.getElseRegion().empty() ? Block().without_terminator() : branch.elseBlock()->without_terminator()) {
+    return other.emitError() << "expected an empty else: a program either runs the work or leaves it";
+  }
+  LogicalResult inside = success();
+  builder_.guarded(builder_.slotOf(scalar(branch.getCondition())), [&] { inside = runBlock(*branch.thenBlock()); });
+  if (failed(inside)) {
+    return failure();
+  }
+  for (auto [result, yielded] : llvm::zip(branch.getResults(), branch.thenYield().getResults())) {
+    caches_[result] = storeOf(yielded);
+  }
+  return success();
+}
+
+LogicalResult Scheduler::flushScalars() {
+  if (pendingScalars_.empty()) {
+    return success();
+  }
+  NestKernel spec;
+  spec.name = kernelName("scalars");
+  KernelOperands operands;
+  int words = 0;
+  auto word = [&](Value value, Extent extent, std::vector<NestOperand> &list) {
+    NestOperand operand;
+    operand.value = value;
+    operand.arg = "w" + std::to_string(words++);
+    operands.words[operand.arg] = extent;
+    list.push_back(operand);
+  };
+  llvm::DenseSet<Value> seen;
+  for (Operation *op : pendingScalars_) {
+    spec.ops.push_back(op);
+    for (Value operand : op->getOperands()) {
+      bool own = llvm::is_contained(pendingScalars_, operand.getDefiningOp());
+      if (!own && !matchPattern(operand, m_Constant()) && seen.insert(operand).second) {
+        word(operand, scalar(operand), spec.inputs);
+      }
+    }
+  }
+  for (Operation *op : pendingScalars_) {
+    scalars_[op->getResult(0)] = Extent::inSlot(builder_.newSlot());
+    word(op->getResult(0), scalars_[op->getResult(0)], spec.outputs);
+  }
+  FailureOr<NestResult> emitted = emitScalars(context_.kernels, spec);
+  if (failed(emitted)) {
+    return failure();
+  }
+  pendingScalars_.clear();
+  builder_.launch(emitted->kernel, operands, emitted->ops, phaseName_, /*writesSlots=*/true);
+  return success();
+}
+
+Extent Scheduler::lastRows(Extent rows, int64_t n) {
+  // Written as IR, like every other number a method needs, and compiled with the rest.
+  Location loc = context_.method.getLoc();
+  OpBuilder b(context_.method.getContext());
+  Block block;
+  BlockArgument total = block.addArgument(b.getIndexType(), loc);
+  b.setInsertionPointToStart(&block);
+  Value some = arith::ConstantOp::create(b, loc, b.getIndexAttr(n));
+  auto most = arith::MinSIOp::create(b, loc, total, some);
+  auto first = arith::SubIOp::create(b, loc, total, most);
+  scalars_[total] = rows;
+  pendingScalars_ = {most, first};
+  (void)flushScalars();
+  Extent result = scalars_[first.getResult()];
+  for (Value value : {Value(total), most.getResult(), first.getResult()}) {
+    scalars_.erase(value);
+  }
+  return result;
+}
+
+LogicalResult Scheduler::finish(NextOp next) {
+  for (auto [name, value] : llvm::zip(next.getNames(), next.getValues())) {
+    auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
+    if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
+      return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
+    }
+  }
+  return success();
+}
+
+} // namespace mlir::kvcache::cpu

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From the programs of a fused method to an executable: walks each program in order, gives values memory, emits the
+// kernels they need and writes the steps that launch them.
+//
+// Where things live: scalars in slots, tensors and index sets in buffers (row-major in the order of their type's axes,
+// floats as f32), caches in stores. A cache value is never copied: its versions share the store, which the linear use of
+// caches allows.
+
+#pragma once
+
+#include "dialect/KVCacheTypes.h"
+#include "dialect/MethodOps.h"
+#include "runtime/Execution.h"
+#include "targets/cpu/Attend.h"
+#include "targets/cpu/NestEmitter.h"
+#include "targets/cpu/ProgramBuilder.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mlir::kvcache {
+class AppendOp;
+class AttendOp;
+class GatherOp;
+class KernelOp;
+class RopeOp;
+class SetColumnOp;
+} // namespace mlir::kvcache
+
+namespace mlir::kvcache::cpu {
+
+/// One axis of a value in memory: its stride is made of `capacity`; where it is ragged, how long it is.
+struct AxisPlace {
+  Extent capacity;
+  int lengths = -1;                    ///< buffer i32 with a length for each point of lengthAxes
+  int store = -1;                      ///< or: the rows of the heads of this store
+  std::vector<std::string> lengthAxes;
+};
+
+/// Where a tensor or an index set is.
+struct TensorPlace {
+  int buffer = -1;
+  ::kvcache::abi::ElementType elem = ::kvcache::abi::ElementType::F32;
+  /// The axes in the order they lie in memory (queries and keys of an event lie rows first).
+  SmallVector<AxisAttr> axes;
+  SmallVector<AxisPlace> places;
+};
+
+/// A state of the method as the executable holds it.
+struct StorePlace {
+  int index = -1;
+  CacheType type;
+  std::vector<::kvcache::abi::ColumnLayout> layouts;
+  std::vector<std::string> names;
+  int64_t heads = 1;
+  int column(StringRef name) const;
+};
+
+/// What is the same for all programs of one executable.
+struct ScheduleContext {
+  MethodOp method;
+  ::kvcache::rt::Geometry geometry;
+  proto::Executable &executable;
+  ModuleOp kernels;                    ///< receives the emitted kernels
+  std::map<std::string, StorePlace> stores;
+  std::map<std::string, int> tensors;  ///< artefact -> index in executable.tensors
+  bool wideRegisters = true;           ///< 32 vector registers of 512 bits
+};
+
+/// Declares states and artefacts in the executable. Call once, before the programs.
+LogicalResult declareStates(ScheduleContext &context);
+
+/// Schedules one program (a phase of the decomposed kinds).
+LogicalResult scheduleProgram(ScheduleContext &context, PhaseOp program);
+
+/// Adds the programs that no method writes: READ, which decodes k and v for export.
+LogicalResult scheduleReads(ScheduleContext &context);
+
+/// Emission state of one program; its methods are spread over Scheduler*.cpp by subject.
+class Scheduler {
+public:
+  Scheduler(ScheduleContext &context, proto::Program &program, StringRef name);
+
+  LogicalResult run(PhaseOp phase);
+  LogicalResult readColumn(const StorePlace &store, StringRef column);
+
+private:
+  // Scheduler.cpp
+  LogicalResult bindArgument(PhaseOp phase, BlockArgument argument);
+  LogicalResult runBlock(Block &block);
+  LogicalResult runOp(Operation *op);
+  LogicalResult runIf(Operation *op);
+  LogicalResult finish(NextOp next);
+  LogicalResult flushScalars();
+  std::string kernelName(StringRef what);
+
+  // SchedulerNest.cpp
+  LogicalResult runKernel(KernelOp kernel);
+  LogicalResult placeOutput(KernelOp kernel, unsigned result, TensorPlace &place);
+  AxisPlace placeAxis(KernelOp kernel, AxisAttr axis, Value yielded);
+
+  // SchedulerCache.cpp
+  LogicalResult append(AppendOp op);
+  LogicalResult compact(GatherOp op);
+  LogicalResult setColumn(SetColumnOp op);
+  LogicalResult commit(const StorePlace &store);
+  void factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands, StringRef basis, StringRef mean);
+  int ropeTable(const StorePlace &store);
+
+  // SchedulerAttend.cpp
+  LogicalResult attend(AttendOp op);
+  LogicalResult statistic(AttendOp op, StatAttr stat, Value result, AttendSpec spec, KernelOperands operands, bool decode);
+  void takeLastQueriesOnly(AttendOp op);
+  LogicalResult rope(RopeOp op);
+  int ropeRows(int rowsBuffer, int positions, Extent rows, int64_t heads, bool inverse);
+  /// max(rows - n, 0) in a slot.
+  Extent lastRows(Extent rows, int64_t n);
+
+  /// The slot of a scalar value.
+  Extent scalar(Value value);
+  const StorePlace *storeOf(Value cache);
+
+  ScheduleContext &context_;
+  ProgramBuilder builder_;
+  std::string name_;
+  std::string phaseName_;
+  int kernelCount_ = 0;
+  llvm::DenseMap<Value, TensorPlace> tensors_;
+  llvm::DenseMap<Value, Extent> scalars_;
+  llvm::DenseMap<Value, const StorePlace *> caches_;
+  llvm::DenseSet<Value> ropeViews_;        ///< caches read as rotated to their row number
+  llvm::DenseMap<Value, int> queryPositions_; ///< queries -> buffer of their positions
+  llvm::DenseMap<Value, Extent> queryRows_;
+  SmallVector<Operation *> pendingScalars_;
+  Value out_;                              ///< the value that becomes the attention output
+};
+
+} // namespace mlir::kvcache::cpu

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Ops that change a store: append, gather in place, set_column, and the commit that codes what is due.
+
+#include "targets/cpu/Scheduler.h"
+
+#include "dialect/Axes.h"
+#include "dialect/CacheOps.h"
+#include "dialect/RowOps.h"
+#include "targets/cpu/EncodeEmitter.h"
+#include "targets/cpu/RowsEmitter.h"
+
+namespace mlir::kvcache::cpu {
+
+using ::kvcache::abi::ColumnLayout;
+using ::kvcache::abi::ElementType;
+
+namespace {
+
+/// Row blocks that a launch over an event's rows is cut into: enough for two cores, and cheap when there is one row.
+constexpr int64_t eventBlocks = 8;
+
+int64_t bytesPerRow(const StorePlace &store) {
+  int64_t bytes = 0;
+  for (const ColumnLayout &layout : store.layouts) {
+    bytes += layout.width * ::kvcache::abi::bytesOf(layout.exactElem);
+  }
+  return bytes;
+}
+
+} // namespace
+
+LogicalResult Scheduler::append(AppendOp op) {
+  const StorePlace *store = storeOf(op.getCache());
+  std::vector<AppendSource> sources;
+  KernelOperands operands;
+  operands.heads = store->heads;
+  operands.stores["store"] = store->index;
+  Extent rows;
+  llvm::DenseSet<int> given;
+  for (auto [name, value] : llvm::zip(op.getColumns().getAsRange<StringAttr>(), op.getValues())) {
+    const TensorPlace &place = tensors_[value];
+    AppendSource source;
+    source.column = store->column(name.getValue());
+    source.buffer = name.getValue().str();
+    source.kind = place.elem == ElementType::I32 && !findAxis(axesOf(value), "head") ? AppendSource::Kind::Positions
+                                                                                      : AppendSource::Kind::Rows;
+    operands.buffers[source.buffer] = place.buffer;
+    sources.push_back(source);
+    given.insert(static_cast<int>(source.column));
+    rows = queryRows_.count(value) ? queryRows_[value] : rows;
+  }
+  for (size_t column = 0; column < store->layouts.size(); ++column) {
+    if (!given.contains(static_cast<int>(column))) {
+      sources.push_back({static_cast<int64_t>(column), AppendSource::Kind::Constant, "", 0.0});
+    }
+  }
+  builder_.reserve(store->index, rows);
+  EmittedKernel kernel = emitAppend(context_.kernels, kernelName("append"), store->layouts, sources);
+  operands.words["rows"] = rows;
+  operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
+  auto *step = builder_.launch(kernel, operands, {"kvcache.append"}, phaseName_);
+  step->mutable_moved_rows()->set_slot(builder_.slotOf(rows));
+  builder_.lastInfo()->set_write_bytes_per_row(bytesPerRow(*store));
+  caches_[op] = store;
+  return success();
+}
+
+LogicalResult Scheduler::compact(GatherOp op) {
+  const StorePlace *store = storeOf(op.getInput());
+  const TensorPlace &kept = tensors_[op.getAt()];
+  int lengths = kept.places.back().lengths;
+  for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
+    if (layout.coded && builder_.program().kind() != proto::Program::PROMPT_END) {
+      return op.emitError() << "column '" << name << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
+                            << "afterwards (granule " << layout.granule() << ")";
+    }
+  }
+  KeptRows how;
+  how.perHead = static_cast<bool>(findAxis(axesOf(op.getAt()), "head"));
+  how.raggedLengths = how.perHead;
+  KernelOperands operands;
+  operands.heads = store->heads;
+  operands.stores["store"] = store->index;
+  operands.buffers["indices"] = kept.buffer;
+  operands.words["capacity"] = kept.places.back().capacity;
+  EmittedKernel kernel = emitCompact(context_.kernels, kernelName("gather"), store->layouts, how);
+  Extent length;
+  if (how.perHead) {
+    operands.buffers["lengths"] = lengths;
+  } else {
+    length = builder_.fetch(lengths, 0);
+    operands.words["length"] = length;
+  }
+  builder_.launch(kernel, operands, {"kvcache.gather"}, phaseName_);
+  builder_.lastInfo()->set_read_bytes_per_row(bytesPerRow(*store));
+  builder_.lastInfo()->set_write_bytes_per_row(bytesPerRow(*store));
+  if (how.perHead) {
+    builder_.truncateRagged(store->index, lengths);
+  } else {
+    builder_.truncate(store->index, length);
+  }
+  caches_[op.getOutput()] = store;
+  return success();
+}
+
+LogicalResult Scheduler::setColumn(SetColumnOp op) {
+  const StorePlace *store = storeOf(op.getCache());
+  for (auto [name, value] : llvm::zip(op.getColumns().getAsRange<StringAttr>(), op.getValues())) {
+    int column = store->column(name.getValue());
+    const TensorPlace &place = tensors_[value];
+    KernelOperands operands;
+    operands.heads = store->heads;
+    operands.stores["store"] = store->index;
+    operands.buffers["values"] = place.buffer;
+    // Values without a head axis are the same for all heads only after a broadcast, which the verifier asks for.
+    for (auto [axis, where] : llvm::zip(place.axes, place.places)) {
+      if (axis.getKind() == "token") {
+        operands.words["capacity"] = where.capacity;
+      }
+    }
+    operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
+    EmittedKernel kernel = emitSetColumn(context_.kernels, kernelName("set_column"), store->layouts, column);
+    builder_.launch(kernel, operands, {"kvcache.set_column"}, phaseName_);
+    builder_.lastInfo()->set_write_bytes_per_row(store->layouts[column].width * ::kvcache::abi::bytesOf(store->layouts[column].exactElem));
+  }
+  caches_[op] = store;
+  return success();
+}
+
+void Scheduler::factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands, StringRef basis, StringRef mean) {
+  auto state = cast<StateOp>(SymbolTable::lookupSymbolIn(context_.method, context_.executable.stores(store.index).name()));
+  auto names = state.getFixedAttr() ? dyn_cast_or_null<ArrayAttr>(state.getFixedAttr().get(column)) : ArrayAttr();
+  if (!names) {
+    return;
+  }
+  const ColumnLayout &layout = store.layouts[store.column(column)];
+  auto tensor = [&](Attribute name, ArrayRef<Extent> dims) {
+    StringRef symbol = cast<FlatSymbolRefAttr>(name).getValue();
+    return builder_.roleBuffer(proto::Buffer::TENSOR, symbol, ElementType::F32, dims, context_.tensors[symbol.str()]);
+  };
+  Extent heads = Extent::of(store.heads), width = Extent::of(layout.width);
+  operands.buffers[basis] = tensor(names[0], {heads, width, Extent::of(layout.rank)});
+  operands.buffers[mean] = tensor(names[1], {heads, width});
+}
+
+LogicalResult Scheduler::commit(const StorePlace &store) {
+  for (auto [column, layout] : llvm::enumerate(store.layouts)) {
+    if (!layout.coded) {
+      continue;
+    }
+    std::string why = whyNotEncode(layout);
+    if (!why.empty()) {
+      return context_.method.emitError() << "column '" << store.names[column] << "': " << why;
+    }
+    int due = builder_.newBuffer("due", ElementType::I64, {Extent::of(store.heads), Extent::of(2)});
+    int dueRows = builder_.newSlot();
+    builder_.beginCode(store.index, static_cast<int>(column), due, dueRows);
+    builder_.guarded(dueRows, [&] {
+      EmittedKernel kernel = emitEncode(context_.kernels, kernelName("encode_" + store.names[column]), store.layouts, column);
+      KernelOperands operands;
+      operands.heads = store.heads;
+      operands.stores["store"] = store.index;
+      operands.buffers["due"] = due;
+      operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
+      factorOperands(store, store.names[column], operands, "basis", "mean");
+      std::vector<std::string> ops{"kvcache.quantize.encode"};
+      if (layout.rank > 0) {
+        ops = {"kvcache.project.lowrank"};
+      } else if (layout.rotated) {
+        ops.insert(ops.begin(), "kvcache.project.hadamard");
+      }
+      auto *step = builder_.launch(kernel, operands, ops, "commit");
+      step->mutable_moved_rows()->set_slot(dueRows);
+      builder_.lastInfo()->set_read_bytes_per_row(static_cast<int64_t>(layout.bitsPerExactRow() / 8));
+      builder_.lastInfo()->set_write_bytes_per_row(static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
+    });
+    builder_.endCode(store.index, static_cast<int>(column), due);
+  }
+  return success();
+}
+
+LogicalResult Scheduler::readColumn(const StorePlace &store, StringRef name) {
+  int column = store.column(name);
+  bool ropeView = context_.executable.stores(store.index).columns(column).rope_view();
+  std::string why = whyNotRead(store.layouts[column], ropeView);
+  if (!why.empty()) {
+    return context_.method.emitError() << "column '" << name << "': " << why;
+  }
+  EmittedKernel kernel = emitRead(context_.kernels, kernelName("read_" + name.str()), store.layouts, column, ropeView);
+  Extent rows = builder_.storeRows(store.index);
+  KernelOperands operands;
+  operands.heads = store.heads;
+  operands.stores["store"] = store.index;
+  operands.buffers["out"] = builder_.newBuffer(name, ElementType::F32, {Extent::of(store.heads), rows, Extent::of(store.layouts[column].width)});
+  operands.words["capacity"] = rows;
+  operands.words["blocks"] = Extent::of(eventBlocks);
+  factorOperands(store, name, operands, "basis", "mean");
+  if (ropeView) {
+    operands.buffers["ropeTable"] = ropeTable(store);
+  }
+  builder_.launch(kernel, operands, {"kvcache.column"}, "read");
+  return success();
+}
+
+LogicalResult scheduleReads(ScheduleContext &context) {
+  for (auto &[name, store] : context.stores) {
+    if (store.column("k") < 0 || store.column("v") < 0) {
+      continue;
+    }
+    proto::Program *program = context.executable.add_programs();
+    program->set_kind(proto::Program::READ);
+    Scheduler scheduler(context, *program, "read");
+    if (failed(scheduler.readColumn(store, "k")) || failed(scheduler.readColumn(store, "v"))) {
+      return failure();
+    }
+  }
+  return success();
+}
+
+} // namespace mlir::kvcache::cpu
