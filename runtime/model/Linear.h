@@ -10,9 +10,10 @@
 
 namespace kvcache::rt {
 
-/// Activation buffers hold a multiple of this many rows. Products run over
-/// whole groups, which keeps a row's rounding independent of how many rows
-/// share the call (the BLAS treats a remainder of a group with other code).
+/// Activation buffers hold a multiple of this many rows. Products run over whole
+/// groups, as the BLAS treats a remainder with other code: a row's rounding then
+/// depends on its place in its group at most, not on how many rows share the
+/// call. So two runs of one batch, in the same order, agree bit for bit.
 constexpr int64_t rowGroup = 12;
 
 /// `rows` rounded up to whole groups.
