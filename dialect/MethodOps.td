@@ -10,6 +10,9 @@ include "mlir/IR/RegionKindInterface.td"
 
 def KVCache_MethodOp : KVCache_Op<"method", [IsolatedFromAbove, NoTerminator, SingleBlock, Symbol, SymbolTable]> {
   let summary = "one compression method: a symbol table of parameters, states and phases";
+  let description = [{
+    `info` holds texts: `paper`, `family`, `title`. What the method leaves out has a default (docs/op-table.md).
+  }];
   let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<DictionaryAttr>:$info);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name (`info` $info^)? $body attr-dict";
@@ -25,6 +28,7 @@ def KVCache_ParamOp : KVCache_Op<"param", [HasParent<"MethodOp">, Symbol]> {
     `= 64 : index in [1, 4096]` (closed range), `in {2, 4}` (set). Values: integers and floats with
     their type, booleans, strings, integer lists, a text with a type (an expression over geometry,
     `"D / 2" : i64`), a method name (`"snapkv" : method`: slots left out here come from there).
+    (C1) the value is a number, a boolean, a text or a list of integers; (C2) the default is a legal value.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, AnyAttr:$value, OptionalAttr<TypeAttr>:$type,
                        UnitAttr:$is_method, OptionalAttr<ArrayAttr>:$range, OptionalAttr<ArrayAttr>:$choices);
@@ -44,17 +48,22 @@ def KVCache_StateOp : KVCache_Op<"state", [HasParent<"MethodOp">, Symbol]> {
   let description = [{
     A cache keeps its declared type for the whole method. `fixed` names the artefacts (basis, mean) of
     a factor column; `when` makes the state exist only for one value of a parameter.
+    (C1) the type is a cache, a tensor or a scalar; (C2) factor columns, and only they, name their artefacts
+    in `fixed`; (C3) the parameter of `when` exists and has a value of that kind.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, OptionalAttr<DictionaryAttr>:$fixed,
                        OptionalAttr<KVCache_ConditionAttr>:$condition);
   let assemblyFormat = [{
-    $sym_name `:` $type (`fixed` $fixed^)? (`when` custom<Condition>($condition)^)? attr-dict
+    $sym_name `:` $type (`fixed` $fixed^)? (`when` `` custom<Condition>($condition)^)? attr-dict
   }];
   let hasVerifier = 1;
 }
 
 def KVCache_ArtefactOp : KVCache_Op<"artefact", [HasParent<"MethodOp">, Symbol]> {
   let summary = "a result of the calibrate phase, kept with the compiled method";
+  let description = [{
+    (C1) the type is a tensor.
+  }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
   let hasVerifier = 1;
@@ -66,6 +75,10 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     Kinds fill slots; several kinds may share one region. Each block argument is bound to a role, a
     state, a parameter or an artefact. `layers(except(@list))` skips the layers of a list parameter;
     `on` names triggers, `when` a parameter value without which the phase does not exist.
+    (C1) kinds are distinct and known; (C2) every block argument has a binding with a known role, and only
+    `last_queries` takes an argument; (C3) a bound symbol is a state, parameter or artefact of the method
+    and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
+    `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind.
   }];
   let arguments = (ins ArrayAttr:$kinds, ArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
                        OptionalAttr<ArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition);
@@ -87,6 +100,7 @@ def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]
   let description = [{
     Names: `out`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
     states are committed: storage invariants (exact rows, blocks) are restored at the end of the event.
+    (C1) names are known and distinct; (C2) symbols are states or artefacts and the values have their type.
   }];
   let arguments = (ins ArrayAttr:$names, Variadic<KVCache_Any>:$values);
   let hasCustomAssemblyFormat = 1;
@@ -99,6 +113,9 @@ def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]
 
 def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
   let summary = "a method whose slots come from several methods";
+  let description = [{
+    Each slot is taken from the method that defines it, in order. (C1) two or more distinct methods.
+  }];
   let arguments = (ins SymbolNameAttr:$sym_name, ArrayAttr:$methods);
   let assemblyFormat = "$sym_name `=` $methods attr-dict";
   let hasVerifier = 1;
@@ -106,6 +123,9 @@ def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
 
 def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp"]>]> {
   let summary = "ends a scalar region";
+  let description = [{
+    The values of one element; their types are checked by the op that holds the region.
+  }];
   let arguments = (ins Variadic<KVCache_Scalar>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }

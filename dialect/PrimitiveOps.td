@@ -9,6 +9,14 @@ include "dialect/KVCacheTypes.td"
 
 def KVCache_MapOp : KVCache_ComputeOp<"map", [SingleBlock]> {
   let summary = "a scalar function of each element, broadcast by axis name";
+  let description = [{
+    out[x] = f(in_1[x], .., in_n[x]) for every point x of the united axes; an input that lacks an axis is
+    repeated along it, a scalar everywhere. f computes in f32 for floating elements (`act` included) and
+    in the integer type of others; results are rounded to their element when stored.
+    Spellings: `%a, %b with arith.addf`, an expression `"(a - b) / c" (a = %a, ..)` (ScalarBody.h), a region.
+    (C1) results have the united axes of the inputs, whose extents agree; (C2) block arguments have the
+    scalar types of the inputs; (C3) the region yields one value per result, of its scalar type.
+  }];
   let arguments = (ins Variadic<KVCache_Element>:$inputs);
   let results = (outs Variadic<KVCache_Tensor>:$outputs);
   let regions = (region SizedRegion<1>:$body);
@@ -21,6 +29,15 @@ def KVCache_MapOp : KVCache_ComputeOp<"map", [SingleBlock]> {
 
 def KVCache_ReduceOp : KVCache_ComputeOp<"reduce"> {
   let summary = "sum, mean, max, min, argmax, count or quantile over axes";
+  let description = [{
+    sum, mean, max, min: over all points of the reduced axes, in blocks of 64 in index order and then a tree of
+    halves; count: how many elements are not 0; argmax: the position of the largest, the lowest on ties; quantile: for sorted
+    values x_0 <= .. <= x_{n-1} and place p = q (n - 1): x_floor(p) + (p - floor(p)) (x_ceil(p) - x_floor(p)),
+    x_floor(p) when both are equal. Over nothing: sum and count 0, mean 0, max -inf, min and quantile +inf.
+    (C1) the function is known; (C2) reduced axes are axes of the input; (C3) the result has the others, in
+    order; (C4) argmax and quantile take one axis, and quantile alone takes `at`; (C5) argmax yields
+    an index set over the reduced axis, the others a tensor.
+  }];
   let arguments = (ins StrAttr:$fn, KVCache_Tensor:$input, ArrayAttr:$axes, Optional<KVCache_Element>:$at);
   let results = (outs AnyTypeOf<[KVCache_Tensor, KVCache_Index]>:$output);
   let assemblyFormat = [{
@@ -31,6 +48,11 @@ def KVCache_ReduceOp : KVCache_ComputeOp<"reduce"> {
 
 def KVCache_ContractOp : KVCache_ComputeOp<"contract"> {
   let summary = "sum of products over named axes";
+  let description = [{
+    out[b, l, r] = sum over c of lhs[b, l, c] rhs[b, r, c]: c the contracted axes, b those that both share.
+    (C1) contracted axes are axes of both operands; (C2) shared axes have one extent; (C3) the result has
+    the axes of lhs, then those of rhs, without the contracted ones.
+  }];
   let arguments = (ins KVCache_Tensor:$lhs, KVCache_Tensor:$rhs, ArrayAttr:$axes);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
@@ -41,11 +63,18 @@ def KVCache_ContractOp : KVCache_ComputeOp<"contract"> {
 
 def KVCache_PoolOp : KVCache_ComputeOp<"pool"> {
   let summary = "average or maximum of a centred window along an axis";
+  let description = [{
+    Stride 1, centred: out[i] = f over j in [i - floor(n/2), i - floor(n/2) + n) of in[j] for i < S, S = `upto` or the
+    extent; positions outside [0, S) count as 0 for avg (which divides by n) and as -inf for max;
+    out[i] = 0 for i >= S. A function that is no keyword is a text parameter that names one.
+    (C1) the function is avg, max or a symbol; (C2) the axis is an axis of the input; (C3) the result has
+    the axes of the input.
+  }];
   let arguments = (ins AnyAttr:$fn, KVCache_Tensor:$input, StrAttr:$axis, KVCache_Count:$size,
                        Optional<KVCache_Count>:$upto);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
-    custom<PoolFunction>($fn) $input `over` `[` custom<AxisName>($axis) `]` `size` $size (`upto` $upto^)?
+    custom<PoolFunction>($fn) $input `over` custom<BracketedAxis>($axis) `size` $size (`upto` $upto^)?
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -57,6 +86,10 @@ def KVCache_PoolOp : KVCache_ComputeOp<"pool"> {
 
 def KVCache_IotaOp : KVCache_ComputeOp<"iota"> {
   let summary = "positions along an axis of a value";
+  let description = [{
+    out[i] = i for each position of the axis. (C1) the operand has the axis (a cache: among rows or features);
+    (C2) the result is i32 over that axis alone.
+  }];
   let arguments = (ins StrAttr:$axis, KVCache_Any:$of);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = "custom<AxisName>($axis) `of` $of attr-dict `:` functional-type(operands, results)";
@@ -65,6 +98,9 @@ def KVCache_IotaOp : KVCache_ComputeOp<"iota"> {
 
 def KVCache_ExtentOp : KVCache_ComputeOp<"extent"> {
   let summary = "the extent of an axis of a value";
+  let description = [{
+    How many positions the axis has now. (C1) the operand has the axis.
+  }];
   let arguments = (ins StrAttr:$axis, KVCache_Any:$of);
   let results = (outs Index:$output);
   let assemblyFormat = "custom<AxisName>($axis) `of` $of attr-dict `:` functional-type(operands, results)";
@@ -73,6 +109,12 @@ def KVCache_ExtentOp : KVCache_ComputeOp<"extent"> {
 
 def KVCache_EighOp : KVCache_ComputeOp<"eigh"> {
   let summary = "eigenvalues and eigenvectors of symmetric matrices";
+  let description = [{
+    A = V diag(w) V^T over the last two axes: w descending, columns of V orthonormal, the entry of largest magnitude
+    of each column positive (the first on ties). (C1) the last two axes have one extent; (C2) eigenvalues
+    have the batch axes and a `rank` axis of that extent; (C3) eigenvectors have the batch axes, the
+    first matrix axis and the rank axis.
+  }];
   let arguments = (ins KVCache_Tensor:$matrix);
   let results = (outs KVCache_Tensor:$eigenvalues, KVCache_Tensor:$eigenvectors);
   let assemblyFormat = "$matrix attr-dict `:` functional-type(operands, results)";

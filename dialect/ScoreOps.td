@@ -9,10 +9,15 @@ include "dialect/KVCacheTypes.td"
 
 def KVCache_ScoreAttentionOp : KVCache_ComputeOp<"score.attention"> {
   let summary = "statistics of attention without its output";
+  let description = [{
+    The statistics of `attend`. (C1) the cache has columns k, v and pos; (C2) the query has k's feature axes
+    and the cache's row axes but token; (C3) there is one result per statistic, with the query's axes left
+    over and, for sums, the token axis.
+  }];
   let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, ArrayAttr:$stats);
   let results = (outs Variadic<KVCache_Tensor>:$statistics);
   let assemblyFormat = [{
-    $query `over` $cache (`causal` $causal^)? `stats` custom<Stats>($stats)
+    $query `over` $cache (`causal` $causal^)? `stats` `` custom<Stats>($stats)
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -20,6 +25,9 @@ def KVCache_ScoreAttentionOp : KVCache_ComputeOp<"score.attention"> {
 
 def KVCache_ScoreNormOp : KVCache_ComputeOp<"score.norm"> {
   let summary = "Euclidean norm over axes";
+  let description = [{
+    sqrt(sum x^2) over the axes. (C1) they are axes of the input; (C2) the result has the others.
+  }];
   let arguments = (ins KVCache_Tensor:$input, ArrayAttr:$axes);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = "$input `over` custom<AxisNames>($axes) attr-dict `:` functional-type(operands, results)";
@@ -28,6 +36,13 @@ def KVCache_ScoreNormOp : KVCache_ComputeOp<"score.norm"> {
 
 def KVCache_ScoreNearestOp : KVCache_ComputeOp<"score.nearest"> {
   let summary = "the most similar candidate of each row";
+  let description = [{
+    For each row a of the input the best candidate b along the axis, compared over the channel axis. cosine:
+    a . b / (max(|a|, 1e-6) max(|b|, 1e-6)), largest; l2: |a - b|, smallest. Of equal values (in f32) the lowest
+    position. The matrix of all pairs is never held. (C1) the metric is cosine or l2; (C2) candidates have the
+    axis, and else only axes of the input; (C3) both results have the input's axes without channels, and
+    positions are along the axis.
+  }];
   let arguments = (ins StrAttr:$metric, KVCache_Tensor:$input, KVCache_Tensor:$candidates, StrAttr:$axis);
   let results = (outs KVCache_Tensor:$best, KVCache_Index:$at);
   let assemblyFormat = [{

@@ -9,6 +9,13 @@ include "dialect/KVCacheTypes.td"
 
 def KVCache_SelectTopkOp : KVCache_ComputeOp<"select.topk", [AttrSizedOperandSegments]> {
   let summary = "the best entries within a budget, first and last ones forced";
+  let description = [{
+    min(B, T) positions, ascending. T <= B keeps all. Otherwise the `first` f and the `last` l positions are forced and
+    the best others fill up to B, the lowest on ties; when forced ones exceed B: the first min(f, B), then the
+    newest. B is one number, or one for each point of some of the other axes.
+    (C1) the result is a selection along one axis of the scores for each point of the others; (C2) B holds
+    integers over the others.
+  }];
   let arguments = (ins KVCache_Tensor:$scores, KVCache_Budget:$budget, Optional<KVCache_Count>:$first,
                        Optional<KVCache_Count>:$last);
   let results = (outs KVCache_Index:$output);
@@ -20,6 +27,11 @@ def KVCache_SelectTopkOp : KVCache_ComputeOp<"select.topk", [AttrSizedOperandSeg
 
 def KVCache_SelectWhereOp : KVCache_ComputeOp<"select.where", [SingleBlock]> {
   let summary = "the entries for which a predicate holds";
+  let description = [{
+    The positions along the axis where the predicate holds, ascending. (C1) the result is a selection along the
+    axis over the united axes of the inputs; (C2) block arguments have the scalar types of the inputs; (C3)
+    the region yields one i1.
+  }];
   let arguments = (ins Variadic<KVCache_Element>:$inputs, StrAttr:$axis);
   let results = (outs KVCache_Index:$output);
   let regions = (region SizedRegion<1>:$body);
@@ -32,6 +44,10 @@ def KVCache_SelectWhereOp : KVCache_ComputeOp<"select.where", [SingleBlock]> {
 
 def KVCache_SelectComplementOp : KVCache_ComputeOp<"select.complement"> {
   let summary = "the entries that a selection leaves out";
+  let description = [{
+    The positions that are not selected, ascending. (C1) both are selections of one axis of the operand; (C2) the
+    result has another instance, and else the same axes.
+  }];
   let arguments = (ins KVCache_Index:$kept, KVCache_Rows:$of);
   let results = (outs KVCache_Index:$output);
   let assemblyFormat = "$kept `of` $of attr-dict `:` functional-type(operands, results)";
@@ -40,6 +56,11 @@ def KVCache_SelectComplementOp : KVCache_ComputeOp<"select.complement"> {
 
 def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc"> {
   let summary = "how many of the best entries of all heads lie in each head";
+  let description = [{
+    global_topk: c[h] = how many of the n largest scores over all points lie at h; of equal scores the lowest flat
+    position (h first, then token); -inf is never counted. (C1) the rule is known; (C2) the result holds integers
+    over the scores' axes without token.
+  }];
   let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Count:$total);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{

@@ -23,6 +23,12 @@ void printWord(OpAsmPrinter &printer, Operation *, StringAttr word) { printer <<
 ParseResult parseAxisName(OpAsmParser &parser, StringAttr &axis) { return parseWord(parser, axis); }
 void printAxisName(OpAsmPrinter &printer, Operation *op, StringAttr axis) { printWord(printer, op, axis); }
 
+ParseResult parseBracketedAxis(OpAsmParser &parser, StringAttr &axis) {
+  return failure(parser.parseLSquare() || parseWord(parser, axis) || parser.parseRSquare());
+}
+
+void printBracketedAxis(OpAsmPrinter &printer, Operation *, StringAttr axis) { printer << '[' << axis.getValue() << ']'; }
+
 static ParseResult parseNames(OpAsmParser &parser, AsmParser::Delimiter delimiter, ArrayAttr &names) {
   SmallVector<Attribute> list;
   auto parseOne = [&]() -> ParseResult {

@@ -14,6 +14,10 @@ namespace mlir::kvcache {
 ParseResult parseAxisName(OpAsmParser &parser, StringAttr &axis);
 void printAxisName(OpAsmPrinter &printer, Operation *op, StringAttr axis);
 
+/// `[kind[.tag]]` as a StringAttr.
+ParseResult parseBracketedAxis(OpAsmParser &parser, StringAttr &axis);
+void printBracketedAxis(OpAsmPrinter &printer, Operation *op, StringAttr axis);
+
 /// `[a, b.c]` as an array of StringAttr.
 ParseResult parseAxisNames(OpAsmParser &parser, ArrayAttr &axes);
 void printAxisNames(OpAsmPrinter &printer, Operation *op, ArrayAttr axes);

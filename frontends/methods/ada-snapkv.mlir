@@ -14,7 +14,7 @@ kvcache.method @"ada-snapkv" info {family = "score", paper = "arXiv 2407.11550",
   kvcache.phase score (%q = last_queries(window) : !qw, %kv = @kv : !kv, %T = length : index, %W = @window : index, %n = @kernel : index) on(prompt_end) {
     %w = arith.minui %W, %T : index
     %S = arith.subi %T, %w : index
-    %votes = kvcache.score.attention %q over %kv causal stats (sum(p, over(query.win))) : (!qw, !kv) -> !sg
+    %votes = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win))) : (!qw, !kv) -> !sg
     %share = kvcache.map "votes / w" (votes = %votes, w = %w) : (!sg, index) -> !sg
     %mean = kvcache.reduce mean %share over [group] : (!sg) -> !s
     %s = kvcache.pool pooling %mean over [token] size %n upto %S : (!s, index, index) -> !s

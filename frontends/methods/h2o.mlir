@@ -8,7 +8,7 @@ kvcache.method @h2o info {family = "score", paper = "arXiv 2306.14048", title = 
   kvcache.state @kv : !kva
   kvcache.phase prefill, decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kva) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kva, !k, !v, !p) -> !kva
-    %o, %new = kvcache.attend %q over %c causal stats (sum(p, over(query, group))) : (!q, !kva) -> (!o, !s)
+    %o, %new = kvcache.attend %q over %c causal stats(sum(p, over(query, group))) : (!q, !kva) -> (!o, !s)
     %old = kvcache.column acc of %c : (!kva) -> !s
     %sum = kvcache.map %old, %new with arith.addf : (!s, !s) -> !s
     %d = kvcache.set_column %c, acc = %sum : (!kva, !s) -> !kva

@@ -11,7 +11,7 @@ kvcache.method @snapkv info {family = "score", paper = "arXiv 2404.14469", title
   kvcache.phase score (%q = last_queries(window) : !qw, %kv = @kv : !kv, %T = length : index, %W = @window : index, %n = @kernel : index) on(prompt_end) {
     %w = arith.minui %W, %T : index
     %S = arith.subi %T, %w : index
-    %votes = kvcache.score.attention %q over %kv causal stats (sum(p, over(query.win))) : (!qw, !kv) -> !sg
+    %votes = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win))) : (!qw, !kv) -> !sg
     %pooled = kvcache.pool pooling %votes over [token] size %n upto %S : (!sg, index, index) -> !sg
     %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !s
     kvcache.next score = %s : !s

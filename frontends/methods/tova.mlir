@@ -10,7 +10,7 @@ kvcache.method @tova info {family = "score", paper = "arXiv 2401.06104", title =
   kvcache.state @kv : !kvl
   kvcache.phase prefill, decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kvl) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvl, !k, !v, !p) -> !kvl
-    %o, %row = kvcache.attend %q over %c causal stats (sum(p, over(query), last(1))) : (!q, !kvl) -> (!o, !sg)
+    %o, %row = kvcache.attend %q over %c causal stats(sum(p, over(query), last(1))) : (!q, !kvl) -> (!o, !sg)
     %vote = kvcache.reduce mean %row over [group] : (!sg) -> !s
     %d = kvcache.set_column %c, vote = %vote : (!kvl, !s) -> !kvl
     kvcache.next out = %o : !o, @kv = %d : !kvl
