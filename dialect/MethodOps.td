@@ -27,7 +27,7 @@ def KVCache_ParamOp : KVCache_Op<"param", [HasParent<"MethodOp">, Symbol]> {
   let description = [{
     `= 64 : index in [1, 4096]` (closed range), `in {2, 4}` (set). Values: integers and floats with
     their type, booleans, strings, integer lists, a text with a type (an expression over geometry,
-    `"D / 2" : i64`), a method name (`"snapkv" : method`: slots left out here come from there).
+    `"D / 2" : i64`), a method name (`"other" : method`: slots left out here come from there).
     (C1) the value is a number, a boolean, a text or a list of integers; (C2) the default is a legal value.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, AnyAttr:$value, OptionalAttr<TypeAttr>:$type,

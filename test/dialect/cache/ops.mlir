@@ -1,0 +1,34 @@
+// RUN: %kvasir-opt %s --verify-roundtrip | FileCheck %s
+!q = !kvcache.tensor<head:Hkv, group:G, query:?, channel.post:D, act>
+!qpre = !kvcache.tensor<head:Hkv, group:G, query:?, channel.pre:D, act>
+!k = !kvcache.tensor<head:Hkv, query:?, channel.post:D, act>
+!v = !kvcache.tensor<head:Hkv, query:?, channel.v:D, act>
+!p = !kvcache.tensor<query:?, i32>
+!o = !kvcache.tensor<head:Hkv, group:G, query:?, channel.v:D, act>
+!s = !kvcache.tensor<head:Hkv, token:?, f32>
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32, acc = f32}>
+!raw = !kvcache.cache<append, head:Hkv, token:?, {k [channel.pre:D] = act, v [channel.v:D] = act, pos = i32, acc = f32}>
+
+// CHECK-LABEL: @step
+func.func @step(%kv: !kv, %q: !q, %k: !k, %v: !v, %p: !p) -> (!o, !kv) {
+  // CHECK: %[[C:.*]] = kvcache.append %{{.*}}, k = %{{.*}}, v = %{{.*}}, pos = %
+  %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kv, !k, !v, !p) -> !kv
+  // CHECK: kvcache.attend %{{.*}} over %[[C]] causal stats(sum(p, over(query, group), last(1)), lse)
+  %o, %s, %l = kvcache.attend %q over %c causal stats(sum(p, over(query, group), last(1)), lse) : (!q, !kv) -> (!o, !s, !kvcache.tensor<head:Hkv, group:G, query:?, f32>)
+  // CHECK: kvcache.column acc of %[[C]]
+  %a = kvcache.column acc of %c : (!kv) -> !s
+  // CHECK: kvcache.set_column %[[C]], acc = %
+  %d = kvcache.set_column %c, acc = %a : (!kv, !s) -> !kv
+  return %o, %d : !o, !kv
+}
+
+// CHECK-LABEL: @rotary_view
+func.func @rotary_view(%raw: !raw, %q: !qpre, %at: !kvcache.tensor<token:?, i32>, %p: !p) -> !o {
+  // CHECK: kvcache.rope %{{.*}} by %
+  %view = kvcache.rope %raw by %at : (!raw, !kvcache.tensor<token:?, i32>) -> !kv
+  // CHECK: kvcache.rope %{{.*}} by %
+  %r = kvcache.rope %q by %p : (!qpre, !p) -> !q
+  // CHECK: kvcache.attend %{{[^ ]*}} over %{{[^ ]*}} :
+  %o = kvcache.attend %r over %view : (!q, !kv) -> !o
+  return %o : !o
+}

@@ -1,0 +1,178 @@
+// RUN: %kvasir-opt %s -split-input-file -verify-diagnostics
+kvcache.method @param_c1 {
+  // expected-error@+1 {{expected a number, a boolean, a text or a list of integers, got unit}}
+  kvcache.param @p = unit
+}
+
+// -----
+
+kvcache.method @param_c2 {
+  // expected-error@+1 {{expected @w in [1, 4096], got 0}}
+  kvcache.param @w = 0 : index in [1, 4096]
+}
+
+// -----
+
+kvcache.method @param_choices_c2 {
+  // expected-error@+1 {{expected @fn in {"avg", "max"}, got "min"}}
+  kvcache.param @fn = "min" in {"avg", "max"}
+}
+
+// -----
+
+kvcache.method @state_c1 {
+  // expected-error@+1 {{expected a cache, a tensor or a scalar, got 'tensor<4xf32>'}}
+  kvcache.state @s : tensor<4xf32>
+}
+
+// -----
+
+kvcache.method @state_c2 {
+  // expected-error@+1 {{expected fixed {k = [@basis, @mean]} for a factor column}}
+  kvcache.state @kv : !kvcache.cache<append, token:?, {k [channel.post:D] = factor<4, f16>}>
+}
+
+// -----
+
+kvcache.method @state_dense_c2 {
+  // expected-error@+1 {{expected no entry of fixed for column 'k': it holds no factor}}
+  kvcache.state @kv : !kvcache.cache<append, token:?, {k [channel.post:D] = act}> fixed {k = [@a, @b]}
+}
+
+// -----
+
+kvcache.method @state_c3 {
+  // expected-error@+1 {{condition: expected a parameter of the method, got @mode}}
+  kvcache.state @kv : !kvcache.cache<append, token:?, {k = f32}> when(@mode = "a")
+}
+
+// -----
+
+kvcache.method @artefact_c1 {
+  // expected-error@+1 {{expected a tensor, got 'f32'}}
+  kvcache.artefact @a : f32
+}
+
+// -----
+
+kvcache.method @phase_c1 {
+  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress and query, got 'rank'}}
+  kvcache.phase rank (%B = budget : index) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_c2 {
+  // expected-error@+1 {{unknown role 'queries'}}
+  kvcache.phase score (%q = queries : f32) {
+    kvcache.next score = %q : f32
+  }
+}
+
+// -----
+
+kvcache.method @phase_argument_c2 {
+  // expected-error@+1 {{expected last_queries(n), and no argument of other roles, got 'query(4)'}}
+  kvcache.phase score (%q = query(4) : f32) {
+    kvcache.next score = %q : f32
+  }
+}
+
+// -----
+
+kvcache.method @phase_c3 {
+  // expected-error@+1 {{no state, parameter or artefact @kv in method @phase_c3}}
+  kvcache.phase score (%kv = @kv : f32) {
+    kvcache.next score = %kv : f32
+  }
+}
+
+// -----
+
+kvcache.method @phase_type_c3 {
+  // expected-note@+1 {{declared here}}
+  kvcache.param @w = 4 : index
+  // expected-error@+1 {{@w: expected type 'index', got 'i64'}}
+  kvcache.phase score (%w = @w : i64) {
+    kvcache.next score = %w : i64
+  }
+}
+
+// -----
+
+kvcache.method @phase_c4 {
+  kvcache.param @w = 4 : index
+  // expected-error@+1 {{longer: expected a cache state, got @w}}
+  kvcache.phase score (%B = budget : index) on(longer(@w, budget)) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_event_c4 {
+  // expected-error@+1 {{expected a trigger prompt_end, step_end or longer(@state, budget), got 'midnight'}}
+  kvcache.phase score (%B = budget : index) on(midnight) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_c5 {
+  kvcache.param @skip = 4 : index
+  // expected-error@+1 {{layers(except(..)): expected a list parameter, got @skip}}
+  kvcache.phase score (%B = budget : index) layers(except(@skip)) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_c6 {
+  kvcache.param @mode = "a"
+  // expected-error@+1 {{condition: expected a value like that of @mode, got true}}
+  kvcache.phase score (%B = budget : index) when(@mode = true) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @next_c1 {
+  kvcache.phase score (%B = budget : index) {
+    // expected-error@+1 {{expected a result out, score, budget, keep or @symbol, got 'scores'}}
+    kvcache.next scores = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @next_twice_c1 {
+  kvcache.phase score (%B = budget : index) {
+    // expected-error@+1 {{result "score" appears twice}}
+    kvcache.next score = %B : index, score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @next_c2 {
+  kvcache.param @w = 4 : index
+  kvcache.phase score (%B = budget : index) {
+    // expected-error@+1 {{expected a state or an artefact, got parameter @w}}
+    kvcache.next @w = %B : index
+  }
+}
+
+// -----
+
+// expected-error@+1 {{expected at least two methods, got [@a]}}
+kvcache.compose @compose_c1 = [@a]
+
+// -----
+
+// expected-error@+1 {{expected distinct methods, got [@a, @a]}}
+kvcache.compose @compose_twice_c1 = [@a, @a]

@@ -1,0 +1,57 @@
+// RUN: %kvasir-opt %s --verify-roundtrip | FileCheck %s
+!s = !kvcache.tensor<head:Hkv, token:?, f32>
+!sg = !kvcache.tensor<head:Hkv, group:G, token:?, f32>
+!h = !kvcache.tensor<head:Hkv, f32>
+
+// CHECK-LABEL: @map_spellings
+func.func @map_spellings(%a: !s, %b: !h, %n: index) -> (!s, !s, !kvcache.tensor<head:Hkv, token:?, i1>) {
+  // CHECK: kvcache.map %{{.*}}, %{{.*}} : (!{{.*}}, !{{.*}}) -> !{{.*}} {
+  // CHECK-NEXT: ^bb0(%[[X:.*]]: f32, %[[Y:.*]]: f32):
+  // CHECK-NEXT: %[[Z:.*]] = arith.divf %[[X]], %[[Y]] : f32
+  // CHECK-NEXT: kvcache.yield %[[Z]] : f32
+  %0 = kvcache.map %a, %b with arith.divf : (!s, !h) -> !s
+  // An index becomes a float before it meets one; roundeven keeps ties at even.
+  // CHECK: arith.index_cast
+  // CHECK: arith.sitofp
+  // CHECK: math.roundeven
+  // CHECK: arith.select
+  %1 = kvcache.map "select(x > 0 & n >= 2, -round(x / n) + 1e-3, max(y, -inf))" (x = %a, n = %n, y = %b) : (!s, index, !h) -> !s
+  // CHECK: arith.cmpf ogt
+  %2 = kvcache.map "x > 2 * (y + 1)" (x = %a, y = %b) : (!s, !h) -> !kvcache.tensor<head:Hkv, token:?, i1>
+  return %0, %1, %2 : !s, !s, !kvcache.tensor<head:Hkv, token:?, i1>
+}
+
+// CHECK-LABEL: @reduce
+func.func @reduce(%a: !sg, %q: f32) {
+  // CHECK: kvcache.reduce mean %{{.*}} over [group]
+  %0 = kvcache.reduce mean %a over [group] : (!sg) -> !s
+  // CHECK: kvcache.reduce quantile %{{.*}} over [token] at %
+  %1 = kvcache.reduce quantile %0 over [token] at %q : (!s, f32) -> !h
+  // CHECK: kvcache.reduce argmax %{{.*}} over [token] : (!{{.*}}) -> !
+  %2 = kvcache.reduce argmax %0 over [token] : (!s) -> !kvcache.index<head:Hkv of token>
+  // CHECK: kvcache.reduce sum %{{.*}} over [head, token]
+  %3 = kvcache.reduce sum %0 over [head, token] : (!s) -> !kvcache.tensor<f32>
+  return
+}
+
+// CHECK-LABEL: @contract
+func.func @contract(%a: !kvcache.tensor<head:8, token:?, channel.post:64, f32>, %b: !kvcache.tensor<head:8, token:?, channel.other:64, f32>) -> !kvcache.tensor<head:8, channel.post:64, rank:64, f32> {
+  // CHECK: kvcache.contract %{{.*}}, %{{.*}} over [token]
+  %0 = kvcache.contract %a, %b over [token] : (!kvcache.tensor<head:8, token:?, channel.post:64, f32>, !kvcache.tensor<head:8, token:?, channel.other:64, f32>) -> !kvcache.tensor<head:8, channel.post:64, channel.other:64, f32>
+  // CHECK: kvcache.eigh
+  %w, %v = kvcache.eigh %0 : (!kvcache.tensor<head:8, channel.post:64, channel.other:64, f32>) -> (!kvcache.tensor<head:8, rank:64, f32>, !kvcache.tensor<head:8, channel.post:64, rank:64, f32>)
+  return %v : !kvcache.tensor<head:8, channel.post:64, rank:64, f32>
+}
+
+// CHECK-LABEL: @pool
+func.func @pool(%a: !s, %n: index, %S: index) -> index {
+  // CHECK: kvcache.pool max %{{.*}} over [token] size %{{.*}} upto %
+  %0 = kvcache.pool max %a over [token] size %n upto %S : (!s, index, index) -> !s
+  // CHECK: kvcache.pool pooling %{{.*}} over [token] size %{{[^ ]*}} :
+  %1 = kvcache.pool pooling %0 over [token] size %n : (!s, index) -> !s
+  // CHECK: kvcache.iota token of
+  %2 = kvcache.iota token of %1 : (!s) -> !kvcache.tensor<token:?, i32>
+  // CHECK: kvcache.extent head of
+  %3 = kvcache.extent head of %a : (!s) -> index
+  return %3 : index
+}
