@@ -22,6 +22,7 @@ struct MethodRequest {
   rt::Geometry geometry;
   std::string target = "cpu";                  ///< cpu | reference
   bool requireFused = false;                   ///< anything not fused is an error
+  bool captureScores = false;                  ///< keep what each selection ranked, for export
 };
 
 /// What is known of a method without running it.

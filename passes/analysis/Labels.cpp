@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Each label is one question about where values come from.
+
+#include "passes/analysis/Labels.h"
+
+#include "dialect/Axes.h"
+#include "dialect/CacheOps.h"
+#include "dialect/MethodOps.h"
+#include "dialect/RowOps.h"
+
+namespace mlir::kvcache {
+
+namespace {
+
+/// Phases and programs that run at the end of an event rather than with its rows.
+bool endsEvent(PhaseOp phase) {
+  return llvm::any_of(ArrayRef<StringRef>{"score", "allocate", "select", "compress"}, [&](StringRef kind) { return phase.hasKind(kind); });
+}
+
+struct Facts {
+  bool dropsRows = false;        ///< a gather of a cache
+  bool rewritesRows = false;     ///< set_column of k or v
+  bool keepsPerHead = false;     ///< some gather takes other rows for each head
+  bool queriesAtEnd = false;     ///< an end-of-event phase takes queries, or statistics of attention decide
+  bool dropsBeforeEnd = false;   ///< prefill itself takes rows out
+  bool artefacts = false;
+};
+
+/// Statistics of attention that a column carries from prefill to a selection.
+bool usesStatistics(PhaseOp phase) {
+  bool found = false;
+  phase.walk([&](AttendOp attend) { found = found || !attend.getStatistics().empty(); });
+  return found;
+}
+
+Facts factsOf(MethodOp method) {
+  Facts facts;
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    bool ends = endsEvent(phase);
+    phase.walk([&](GatherOp gather) {
+      if (!isa<CacheType>(gather.getType())) {
+        return;
+      }
+      facts.dropsRows = true;
+      facts.keepsPerHead = facts.keepsPerHead || findAxisOfKind(axesOf(gather.getAt()), "head");
+      facts.dropsBeforeEnd = facts.dropsBeforeEnd || phase.hasKind("prefill");
+    });
+    phase.walk([&](SetColumnOp set) {
+      for (StringAttr column : set.getColumns().getAsRange<StringAttr>()) {
+        facts.rewritesRows = facts.rewritesRows || column.getValue() == "k" || column.getValue() == "v";
+      }
+    });
+    if (ends) {
+      for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+        facts.queriesAtEnd = facts.queriesAtEnd || binding.getRole() == "last_queries";
+      }
+    } else if (phase.hasKind("prefill")) {
+      facts.queriesAtEnd = facts.queriesAtEnd || usesStatistics(phase);
+    }
+  }
+  facts.artefacts = !method.getBody().front().getOps<ArtefactOp>().empty();
+  return facts;
+}
+
+} // namespace
+
+std::vector<std::string> legalityLabels(MethodOp method) {
+  Facts facts = factsOf(method);
+  std::vector<std::string> labels;
+  if (!facts.dropsRows && !facts.rewritesRows) {
+    labels.push_back("append-only");
+  }
+  if (!facts.keepsPerHead) {
+    labels.push_back("page-safe");
+  }
+  if (!facts.dropsBeforeEnd) {
+    labels.push_back("chunked-prefill-honest");
+  }
+  if (!facts.queriesAtEnd || !facts.dropsRows) {
+    labels.push_back("multi-turn-safe");
+  }
+  if (facts.queriesAtEnd && facts.dropsRows) {
+    labels.push_back("needs-question");
+  }
+  if (facts.artefacts) {
+    labels.push_back("needs-calibration");
+  }
+  return labels;
+}
+
+} // namespace mlir::kvcache

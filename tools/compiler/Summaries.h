@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a method is, read off its IR: phases, parameters, legality labels, bits per value.
+
+#pragma once
+
+#include "dialect/MethodOps.h"
+#include "frontends/MethodSource.h"
+#include "tools/commands/MethodProvider.h"
+
+namespace kvcache::tools {
+
+/// The value of a parameter as a user would write it after --set name=.
+std::string parameterText(mlir::kvcache::ParamOp param);
+
+/// Why `--budget` is refused and what the method takes instead; for methods that bind no budget.
+std::string budgetRefusal(const std::string &name, mlir::kvcache::MethodOp method);
+
+/// Summary of a loaded method with its default parameters.
+MethodSummary summarize(const std::string &name, mlir::kvcache::LoadedMethods &methods);
+
+} // namespace kvcache::tools
