@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// select.topk, select.where, select.complement, select.alloc.
+
+#include "targets/reference/Interpreter.h"
+#include "targets/reference/ScalarMap.h"
+#include "targets/reference/Selection.h"
+
+#include "dialect/SelectOps.h"
+#include "runtime/reference/Primitives.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace mlir::kvcache::reference {
+
+using rt::reference::Forced;
+
+std::vector<int64_t> countsOf(Interpreter &in, Value count) {
+  if (in.isNumber(count)) {
+    return {std::max<int64_t>(0, in.integer(count))};
+  }
+  std::vector<int64_t> counts;
+  for (double value : in.tensor(count).values) {
+    counts.push_back(std::max<int64_t>(0, static_cast<int64_t>(value)));
+  }
+  return counts;
+}
+
+Tensor trimmed(const Tensor &selection) {
+  int64_t longest = 0, capacity = selection.axes.back().extent;
+  bool uniform = true;
+  for (int64_t length : selection.lengths) {
+    longest = std::max(longest, length);
+    uniform = uniform && length == selection.lengths[0];
+  }
+  Tensor result = selection;
+  result.axes.back().extent = longest;
+  result.values.clear();
+  for (size_t lead = 0; lead < selection.lengths.size(); ++lead) {
+    auto from = selection.values.begin() + static_cast<int64_t>(lead) * capacity;
+    result.values.insert(result.values.end(), from, from + longest);
+  }
+  bool perHead = selection.axes.size() == 1 ||
+                 (selection.axes.size() == 2 && selection.axes[0].name == "head");
+  if (!perHead && uniform) {
+    result.ragged.clear();
+    result.lengths.clear();
+  }
+  return result;
+}
+
+/// The scores as a selection ranks them: forced rows +inf.
+static Tensor rankedScores(const Tensor &scores, const std::string &along,
+                           const std::vector<int64_t> &counts, Forced forced) {
+  Tensor ranked = scores;
+  size_t axis = static_cast<size_t>(scores.find(along));
+  int head = scores.find("head");
+  forEachPoint(scores, [&](const std::vector<int64_t> &point) {
+    int64_t length = scores.lengthAt(axis, point);
+    int64_t count = counts[counts.size() == 1 || head < 0
+                               ? 0
+                               : static_cast<size_t>(point[static_cast<size_t>(head)])];
+    int64_t kept = std::min(count, length);
+    int64_t first = std::min(forced.first, kept), last = std::min(forced.last, kept - first);
+    if (point[axis] < first || point[axis] >= length - last) {
+      ranked.at(point) = std::numeric_limits<double>::infinity();
+    }
+  });
+  return ranked;
+}
+
+static Status evaluateTopk(SelectTopkOp op, Interpreter &in) {
+  const Tensor &scores = in.tensor(op.getScores());
+  std::string along = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
+  std::vector<int64_t> counts = countsOf(in, op.getBudget());
+  Forced forced{op.getFirst() ? std::max<int64_t>(0, in.integer(op.getFirst())) : 0,
+                op.getLast() ? std::max<int64_t>(0, in.integer(op.getLast())) : 0};
+  StatusOr<Tensor> kept =
+      topk(scores, along, counts, forced, axisNames(op.getOutput().getType()).back());
+  KVCACHE_RETURN_IF_ERROR(kept.status());
+  in.ranked = rankedScores(scores, along, counts, forced);
+  return in.set(op.getOutput(), trimmed(*kept));
+}
+
+static Status evaluateWhere(SelectWhereOp op, Interpreter &in) {
+  std::vector<Tensor> flags;
+  KVCACHE_RETURN_IF_ERROR(mapScalars(op.getScalarBody(), op.getInputs(), in, flags));
+  StatusOr<Tensor> kept =
+      where(flags.at(0), op.getAxis().str(), axisNames(op.getOutput().getType()).back());
+  KVCACHE_RETURN_IF_ERROR(kept.status());
+  return in.set(op.getOutput(), trimmed(*kept));
+}
+
+static Status evaluateComplement(SelectComplementOp op, Interpreter &in) {
+  const Tensor &kept = in.tensor(op.getKept());
+  std::vector<int64_t> lengths;
+  int64_t capacity = 0;
+  if (isa<CacheType>(op.getOf().getType())) {
+    const CacheTable &cache = in.cache(op.getOf());
+    lengths = cache.rowCounts();
+    capacity = cache.maxRows();
+  } else {
+    const Tensor &of = in.tensor(op.getOf());
+    std::string domain = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
+    capacity = of.extent(domain);
+    lengths = of.ragged == domain ? of.lengths : std::vector<int64_t>{capacity};
+  }
+  StatusOr<Tensor> rest =
+      complement(kept, capacity, lengths, axisNames(op.getOutput().getType()).back());
+  KVCACHE_RETURN_IF_ERROR(rest.status());
+  return in.set(op.getOutput(), trimmed(*rest));
+}
+
+static Status evaluateAlloc(SelectAllocOp op, Interpreter &in) {
+  if (op.getRule() != "global_topk") {
+    return Status::badInput("unknown rule '" + op.getRule().str() + "'");
+  }
+  const Tensor &scores = in.tensor(op.getScores());
+  std::string along = scores.axes.back().name;
+  StatusOr<Tensor> counts =
+      globalTopkCounts(scores, along, std::max<int64_t>(0, in.integer(op.getTotal())));
+  KVCACHE_RETURN_IF_ERROR(counts.status());
+  return in.set(op.getOutput(), *counts);
+}
+
+void addSelectFunctions(OpTable &table) {
+  table[SelectTopkOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateTopk(cast<SelectTopkOp>(op), in);
+  };
+  table[SelectWhereOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateWhere(cast<SelectWhereOp>(op), in);
+  };
+  table[SelectComplementOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateComplement(cast<SelectComplementOp>(op), in);
+  };
+  table[SelectAllocOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateAlloc(cast<SelectAllocOp>(op), in);
+  };
+}
+
+} // namespace mlir::kvcache::reference

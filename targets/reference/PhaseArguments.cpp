@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Roles to values. Rows come as f32 [rows, heads, D] after RoPE; the type of an argument says which
+// axes it has and, by its channel axis, whether it is wanted before RoPE.
+
+#include "targets/reference/PhaseArguments.h"
+
+#include "dialect/Axes.h"
+
+namespace mlir::kvcache::reference {
+
+namespace {
+
+/// Rows of activations as a tensor of a type.
+struct Activations {
+  const char *what;            ///< "queries", for messages
+  const float *data = nullptr; ///< [rows, heads, D], after RoPE
+  int64_t rows = 0, heads = 0; ///< heads: Hkv, or Hq = Hkv * G
+  const int32_t *positions = nullptr;
+  const float *beforeRope = nullptr; ///< the same before RoPE, where the caller has it
+};
+
+class Binder {
+public:
+  Binder(const ReferenceMethod &method, const PhaseEvent &event, Interpreter &in)
+      : method_(method), event_(event), in_(in) {}
+
+  Status bind(BlockArgument argument, BindingAttr binding);
+
+private:
+  Status bindRows(BlockArgument argument, const Activations &from);
+  Status bindRole(BlockArgument argument, BindingAttr binding);
+  Status bindEventRows(BlockArgument argument, StringRef role);
+  Status bindLastQueries(BlockArgument argument, int64_t count);
+  void bindCount(BlockArgument argument, int64_t value) {
+    in_.set(argument, numberOf(argument.getType(), value));
+  }
+  static Number numberOf(Type type, int64_t value) {
+    return isa<FloatType>(type) ? Number::ofReal(static_cast<double>(value))
+                                : Number::ofInteger(value);
+  }
+  int64_t groups() const { return method_.geometry().queryHeads / method_.geometry().kvHeads; }
+
+  const ReferenceMethod &method_;
+  const PhaseEvent &event_;
+  Interpreter &in_;
+};
+
+/// Undoes the rotation of rows whose caller gave them after RoPE only.
+Status rotateBack(std::vector<double> &values, const Activations &from,
+                  const rt::Geometry &geometry) {
+  int64_t width = geometry.headDim;
+  if (static_cast<int64_t>(geometry.ropeInvFreq.size()) * 2 != width || !from.positions) {
+    return Status::badInput(
+        std::string("expected ") + from.what +
+        " before RoPE, or positions and inverse frequencies to rotate them back");
+  }
+  for (int64_t row = 0; row < from.rows * from.heads; ++row) {
+    rt::reference::ropeRow(&values[static_cast<size_t>(row * width)], width, geometry.ropeInvFreq,
+                           -static_cast<double>(from.positions[row / from.heads]));
+  }
+  return Status::ok();
+}
+
+Status Binder::bindRows(BlockArgument argument, const Activations &from) {
+  int64_t width = method_.geometry().headDim, count = from.rows * from.heads * width;
+  AxisAttr channel = findAxisOfKind(axesOf(argument), "channel");
+  bool before = channel && channel.getTag() == "pre";
+  const float *data = before && from.beforeRope ? from.beforeRope : from.data;
+  if (!data && count > 0) {
+    return Status::badInput("layer " + std::to_string(event_.layer) + ": no " + from.what +
+                            " given");
+  }
+  std::vector<double> values(data, data + count);
+  if (before && !from.beforeRope) {
+    KVCACHE_RETURN_IF_ERROR(rotateBack(values, from, method_.geometry()));
+  }
+  // The rows as they come, [rows, KV head, query head of its group, channel], under the names of
+  // the type.
+  Tensor rows({{"", from.rows},
+               {"", method_.geometry().kvHeads},
+               {"", from.heads / method_.geometry().kvHeads},
+               {"", width}});
+  rows.values = std::move(values);
+  std::vector<std::string> names;
+  std::string rowAxis;
+  for (AxisAttr axis : axesOf(argument)) {
+    StringRef kind = axis.getKind();
+    size_t place = kind == "head" ? 1 : kind == "group" ? 2 : kind == "channel" ? 3 : 0;
+    rows.axes[place].name = axis.getName();
+    rowAxis = place == 0 ? axis.getName() : rowAxis;
+    names.push_back(axis.getName());
+  }
+  if (rows.axes[2].name.empty() && rows.axes[2].extent == 1) {
+    rows.axes.erase(rows.axes.begin() + 2);
+  }
+  for (const Axis &axis : rows.axes) {
+    if (axis.name.empty()) {
+      return Status::badInput(
+          std::string("expected axes of kind query or token, head, group and channel for ") +
+          from.what);
+    }
+  }
+  StatusOr<Tensor> ordered = inOrder(rows, names);
+  KVCACHE_RETURN_IF_ERROR(ordered.status());
+  if (from.positions) {
+    in_.bindPositions(rowAxis, std::vector<int32_t>(from.positions, from.positions + from.rows));
+  }
+  return in_.set(argument, std::move(*ordered));
+}
+
+Status Binder::bindEventRows(BlockArgument argument, StringRef role) {
+  const rt::Geometry &geometry = method_.geometry();
+  if (!event_.rows) {
+    return Status::badInput("the event has no rows");
+  }
+  const rt::LayerRows &rows = *event_.rows;
+  if (role == "query") {
+    return bindRows(argument,
+                    {"queries", rows.q, rows.rows, geometry.queryHeads, rows.positions, nullptr});
+  }
+  if (role == "key") {
+    return bindRows(argument,
+                    {"keys", rows.k, rows.rows, geometry.kvHeads, rows.positions, rows.kPre});
+  }
+  if (role == "value") {
+    return bindRows(argument,
+                    {"values", rows.v, rows.rows, geometry.kvHeads, rows.positions, nullptr});
+  }
+  Tensor positions({Axis{axisNames(argument.getType()).at(0), rows.rows}});
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    positions.values[static_cast<size_t>(r)] = rows.positions[r];
+  }
+  return in_.set(argument, std::move(positions));
+}
+
+Status Binder::bindLastQueries(BlockArgument argument, int64_t count) {
+  if (!event_.recent) {
+    return Status::badInput("the event has no last queries");
+  }
+  const RecentQueries &recent = *event_.recent;
+  int64_t have = static_cast<int64_t>(recent.positions.size()), rows = std::min(count, have);
+  int64_t stride = method_.geometry().queryHeads * method_.geometry().headDim;
+  return bindRows(argument, {"queries", recent.q.data() + (have - rows) * stride, rows,
+                             method_.geometry().queryHeads, recent.positions.data() + (have - rows),
+                             nullptr});
+}
+
+Status Binder::bindRole(BlockArgument argument, BindingAttr binding) {
+  StringRef role = binding.getRole();
+  if (role == "query" || role == "key" || role == "value" || role == "pos") {
+    return bindEventRows(argument, role);
+  }
+  if (role == "last_queries") {
+    return bindLastQueries(argument, cast<IntegerAttr>(binding.getArgument()).getInt());
+  }
+  auto result = event_.results.find(role.str());
+  if (result != event_.results.end()) {
+    in_.bind(argument, result->second);
+    return Status::ok();
+  }
+  if (role == "score" || role == "keep") {
+    return Status::badInput("no earlier phase of the event yields it");
+  }
+  int64_t rows = event_.rows ? event_.rows->rows : 0;
+  bindCount(argument, role == "length"   ? event_.length
+                      : role == "rows"   ? rows
+                      : role == "layer"  ? event_.layer
+                      : role == "layers" ? method_.geometry().layers
+                                         : event_.budget);
+  return Status::ok();
+}
+
+Status Binder::bind(BlockArgument argument, BindingAttr binding) {
+  FlatSymbolRefAttr symbol = binding.getSymbol();
+  if (!symbol) {
+    return bindRole(argument, binding);
+  }
+  std::string name = symbol.getValue().str();
+  const auto &artefacts = method_.artefacts[static_cast<size_t>(event_.layer)];
+  if (event_.states && event_.states->count(name)) {
+    in_.bind(argument, event_.states->at(name));
+    return Status::ok();
+  }
+  if (artefacts.count(name)) {
+    in_.bind(argument, artefacts.at(name));
+    return Status::ok();
+  }
+  return Status::badInput("it is neither a state nor a calibrated artefact");
+}
+
+} // namespace
+
+Status bindArguments(const ReferenceMethod &method, PhaseOp phase, const PhaseEvent &event,
+                     Interpreter &in) {
+  Binder binder(method, event, in);
+  for (BlockArgument argument : phase.getBlock().getArguments()) {
+    BindingAttr binding = phase.getBinding(argument.getArgNumber());
+    Status status = binder.bind(argument, binding);
+    if (!status.isOk()) {
+      return Status(status.code(), "phase '" +
+                                       cast<StringAttr>(phase.getKinds()[0]).getValue().str() +
+                                       "', argument '" + binding.str() + "': " + status.message());
+    }
+  }
+  return Status::ok();
+}
+
+} // namespace mlir::kvcache::reference

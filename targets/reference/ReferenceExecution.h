@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Runs a method with the reference kernels, event by event, one sequence after the other.
+
+#pragma once
+
+#include "targets/reference/ReferenceSequence.h"
+
+namespace mlir::kvcache::reference {
+
+class ReferenceExecution final : public rt::Execution {
+public:
+  explicit ReferenceExecution(std::unique_ptr<ReferenceMethod> method);
+
+  const rt::Geometry &geometry() const override { return method_->geometry(); }
+  std::string methodName() const override { return method_->name(); }
+  std::string methodHash() const override { return method_->hash(); }
+  std::string target() const override { return "reference"; }
+  std::map<std::string, std::string> parameters() const override { return method_->parameters(); }
+  bool hasTokenBudget() const override { return method_->hasTokenBudget(); }
+  std::string budgetRefusal() const override;
+  int64_t neededQueryRows() const override { return method_->neededQueryRows(); }
+  bool needsPreRopeKeys() const override { return method_->needsPreRopeKeys(); }
+  bool needsCalibration() const override { return method_->needsCalibration(); }
+  Status calibrate(int64_t layer, const rt::LayerRows &rows) override;
+  Status finishCalibration() override;
+  StatusOr<std::unique_ptr<rt::Sequence>>
+  createSequence(const rt::SequenceOptions &options) override;
+  Status prefill(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                 const std::vector<rt::LayerRows> &rows) override;
+  Status ingest(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                const std::vector<rt::LayerRows> &rows) override;
+  Status promptEnd(const std::vector<rt::Sequence *> &sequences) override;
+  Status decode(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                const std::vector<rt::LayerRows> &rows) override;
+  Status stepEnd(const std::vector<rt::Sequence *> &sequences) override;
+  Status attend(int64_t layer, const rt::Sequence &sequence, int64_t rows, const float *q,
+                float *out, float *lse) override;
+  std::vector<rt::KernelReport> kernels() const override;
+
+private:
+  /// Rows of one layer given to `calibrate` so far.
+  struct Samples {
+    std::vector<float> q, k, v, kPre;
+    std::vector<int32_t> positions;
+  };
+
+  Status checkBatch(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                    const std::vector<rt::LayerRows> &rows) const;
+  /// Runs the phase that appends `rows`; with `wantOutput`, fills rows.out.
+  Status feed(StringRef kind, int64_t layer, ReferenceSequence &sequence, const rt::LayerRows &rows,
+              bool wantOutput);
+  /// Score, allocate, select and compress of one layer, as far as they are due at `event`.
+  Status runDuePhases(StringRef event, int64_t layer, ReferenceSequence &sequence);
+  bool isDue(PhaseOp phase, StringRef event, bool dueBefore, const PhaseEvent &given) const;
+  Status runPhase(PhaseOp phase, PhaseEvent &event, LayerState &state, bool atPromptEnd);
+  Status endEvent(StringRef event, const std::vector<rt::Sequence *> &sequences);
+  Status commit(int64_t layer, LayerState &state) const;
+
+  std::shared_ptr<ReferenceMethod> method_;
+  std::vector<Samples> samples_;
+};
+
+} // namespace mlir::kvcache::reference
