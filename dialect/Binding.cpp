@@ -106,6 +106,9 @@ void bindSymbols(Operation *op, const SymbolValues &values) {
 }
 
 static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &names) {
+  if (term.inner) {
+    collectTerm(*term.inner, names);
+  }
   auto add = [&](const std::string &name) {
     if (!name.empty() && !llvm::is_contained(names, name)) {
       names.push_back(name);
@@ -116,9 +119,6 @@ static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &n
   }
   if (term.elemIsAct) {
     add("act");
-  }
-  if (term.inner) {
-    collectTerm(*term.inner, names);
   }
 }
 
