@@ -2,6 +2,7 @@
 //
 // Which leaf reads which segment: the one place that looks at the storage of K and V.
 
+#include "targets/cpu/AttendCodes.h"
 #include "targets/cpu/AttendMaps.h"
 #include "targets/cpu/AttendRowLoader.h"
 
@@ -79,7 +80,11 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
     queries = attendScratch(k, group * ctx.spec.paddedDim());
     leaves.prepare.push_back([&ctx, queries] { rotateAttendQueries(ctx, queries); });
   }
-  leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
+  if (canReadWords(layout)) {
+    leaves.logits.push_back({segment, makeWordLogitLeaf(ctx, segment, queries, leaves.prepare)});
+  } else {
+    leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
+  }
 }
 
 static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeaves &leaves) {
@@ -90,7 +95,12 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
     leaves.values.push_back({segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
     return;
   }
-  leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), layout.rotated ? behindExact : 0)});
+  int64_t offset = layout.rotated ? behindExact : 0;
+  if (canReadWords(layout)) {
+    leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, offset)});
+  } else {
+    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
+  }
 }
 
 AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {

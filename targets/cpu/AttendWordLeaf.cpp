@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Affine codes tiled over channels, read as vectors of 16 words: lane l holds word l mod n of row l / n, n words a row.
+// Nothing is moved to channel order: queries are brought into the order of the words once per task, sums out of it once per
+// task. Per row the scale multiplies a lane's sum of code * query, not each code.
+//
+// Invariant: groups are whole words, so a lane has one scale and one zero; a row that is not asked for may be read (its
+// page holds it or the slack does) but reaches no logit before the first row and no value sum.
+
+#include "targets/cpu/AttendCodes.h"
+
+#include "llvm/ADT/bit.h"
+
+using namespace mlir;
+using namespace mlir::kvcache::cpu;
+using ::kvcache::abi::ColumnLayout;
+using ::kvcache::abi::PlaneLayout;
+using ::kvcache::abi::PlaneRole;
+using ::kvcache::abi::TileAxis;
+
+bool mlir::kvcache::cpu::canReadWords(const ColumnLayout &column) {
+  if (column.tileAxis != TileAxis::Channel || (column.bits != 2 && column.bits != 4 && column.bits != 8) ||
+      column.width * column.bits % 32 != 0) {
+    return false;
+  }
+  int64_t words = column.width * column.bits / 32, perWord = 32 / column.bits;
+  bool wholeGroups = column.tile >= column.width || column.tile % perWord == 0;
+  return wholeGroups && words >= 4 && (words >= lanes ? words % lanes == 0 : lanes % words == 0);
+}
+
+namespace {
+
+/// The map from lanes to words, shared by both sides.
+class WordRows {
+public:
+  WordRows(AttendContext &ctx, SegmentAccess segment)
+      : ctx_(ctx), k_(ctx.k), segment_(segment), unpacker_(ctx, *segment.column), perWord_(unpacker_.codesPerWord()),
+        words_(segment.column->width / perWord_), rows_(std::max<int64_t>(1, lanes / words_)),
+        parts_(std::max<int64_t>(1, words_ / lanes)) {}
+
+protected:
+  /// The words of part `part` of the rows that start at row + ahead * rows_.
+  Value loadWords(Value row, Value page, int64_t ahead, int64_t part) {
+    const PlaneLayout &plane = *segment_.layout->plane(PlaneRole::Codes);
+    Value address = k_.add(ctx_.store.unit(segment_, PlaneRole::Codes, row, page), ahead * rows_ * plane.bytesPerUnit + part * 64);
+    return k_.loadBytesAs(ctx_.store.arena(), address, k_.vec(k_.i32Type()));
+  }
+  /// Scales or zeros of the same lanes; null when there is no such plane.
+  Value loadGroups(PlaneRole role, Value row, Value page, int64_t ahead, int64_t part) {
+    const PlaneLayout *plane = segment_.layout->plane(role);
+    if (!plane) {
+      return Value();
+    }
+    int64_t groups = segment_.column->groupsPerRow(), tile = segment_.column->tile;
+    int64_t first = part * lanes * perWord_ / tile;
+    SmallVector<int64_t> which;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      int64_t word = part * lanes + lane % std::min(words_, lanes);
+      which.push_back(lane / std::min(words_, lanes) * groups + word * perWord_ / tile - first);
+    }
+    int64_t bytes = ahead * rows_ * plane->bytesPerUnit + first * ::kvcache::abi::bytesOf(plane->elem);
+    Value address = k_.add(ctx_.store.unit(segment_, role, row, page), bytes);
+    return spreadLanes(k_, loadGroupValues(ctx_, address, plane->elem, which.back() + 1), which);
+  }
+  void prefetchRows(Value row, Value nextPage, int64_t rows) {
+    for (PlaneRole role : {PlaneRole::Codes, PlaneRole::Scales, PlaneRole::Zeros}) {
+      if (const PlaneLayout *plane = segment_.layout->plane(role)) {
+        prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row, nextPage), rows * plane->bytesPerUnit);
+      }
+    }
+  }
+
+  AttendContext &ctx_;
+  KernelBuilder &k_;
+  SegmentAccess segment_;
+  CodeUnpacker unpacker_;
+  int64_t perWord_; ///< codes of a word
+  int64_t words_;   ///< words of a row
+  int64_t rows_;    ///< rows of a vector (1 where a row has 16 words or more)
+  int64_t parts_;   ///< vectors of a row (1 where a row has 16 words or less)
+};
+
+class WordLogitLeaf final : public AttendLogitLeaf, WordRows {
+public:
+  WordLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries, std::vector<std::function<void()>> &prepare)
+      : WordRows(ctx, segment), source_(queries) {
+    int64_t group = ctx.spec.group();
+    queries_ = attendScratch(k_, group * parts_ * perWord_ * lanes);
+    querySums_ = attendScratch(k_, group * parts_ * lanes);
+    prepare.push_back([this] { orderQueries(); });
+  }
+
+  void emit(Value lo, Value hi, Value tileStart) override {
+    int64_t heads = attendRegisterTile(ctx_.spec).heads;
+    int64_t vectors = rows_ == 1 ? 16 / heads : 8 / heads;
+    vectors = llvm::bit_floor<uint64_t>(std::clamp<int64_t>(vectors, 1, lanes / rows_));
+    ctx_.store.forPages(segment_, lo, hi, [&](Value first, Value end, Value page) {
+      Value next = nextAttendPage(ctx_, segment_, first);
+      int64_t step = vectors * rows_;
+      Value full = k_.sub(end, k_.rem(k_.sub(end, first), step));
+      k_.forLoop(first, full, k_.index(step), [&](Value row) {
+        prefetchRows(row, next, step);
+        emitRows(row, page, vectors, tileStart);
+      });
+      k_.forLoop(full, end, k_.index(rows_), [&](Value row) { emitRows(row, page, 1, tileStart); });
+    });
+  }
+
+private:
+  /// queries_[head][part][j][lane] = q of code j of the lane's word; querySums_[head][part][lane] = their sum over j.
+  void orderQueries() {
+    SmallVector<int32_t> offsets;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      offsets.push_back(static_cast<int32_t>(lane % words_ * perWord_));
+    }
+    Value lanesOffsets = arith::ConstantOp::create(k_.builder(), k_.loc(),
+                                                   DenseElementsAttr::get(k_.vec(k_.i32Type()), ArrayRef<int32_t>(offsets)));
+    k_.forLoop(k_.index(ctx_.spec.group()), [&](Value head) {
+      for (int64_t part = 0; part < parts_; ++part) {
+        Value from = k_.add(k_.mul(head, ctx_.spec.paddedDim()), part * lanes * perWord_), sum;
+        Value to = k_.add(k_.mul(head, parts_ * perWord_ * lanes), part * perWord_ * lanes);
+        for (int64_t j = 0; j < perWord_; ++j) {
+          Value query = k_.gather(source_, k_.add(from, j), lanesOffsets);
+          k_.storeVector(query, queries_, k_.add(to, j * lanes));
+          sum = j == 0 ? query : k_.add(sum, query);
+        }
+        k_.storeVector(sum, querySums_, k_.add(k_.mul(head, parts_ * lanes), part * lanes));
+      }
+    });
+  }
+
+  /// Logits of `vectors` vectors of rows, all query heads.
+  void emitRows(Value row, Value page, int64_t vectors, Value tileStart) {
+    int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
+    Value at = k_.sub(row, tileStart);
+    for (int64_t head = 0; head < group; head += block) {
+      int64_t heads = std::min(block, group - head), atOnce = std::max<int64_t>(1, std::min(vectors, 8 / heads));
+      SmallVector<Value> sums(heads * vectors);
+      for (int64_t vector = 0; vector < vectors; vector += atOnce) {
+        int64_t n = std::min(atOnce, vectors - vector);
+        SmallVector<Value> part = sumVectors(row, page, vector, n, head, heads);
+        for (int64_t h = 0; h < heads; ++h) {
+          for (int64_t i = 0; i < n; ++i) {
+            sums[h * vectors + vector + i] = part[h * n + i];
+          }
+        }
+      }
+      storeSums(sums, at, vectors, head, heads);
+    }
+  }
+
+  /// Per head and vector: sum over codes of scale * (code + ..) * q in each lane.
+  SmallVector<Value> sumVectors(Value row, Value page, int64_t vector, int64_t n, int64_t firstHead, int64_t heads) {
+    SmallVector<Value> totals(heads * n);
+    for (int64_t part = 0; part < parts_; ++part) {
+      SmallVector<Value> words, sums(heads * n);
+      for (int64_t i = 0; i < n; ++i) {
+        words.push_back(loadWords(row, page, vector + i, part));
+      }
+      for (int64_t j = 0; j < perWord_; ++j) {
+        SmallVector<Value> codes;
+        for (int64_t i = 0; i < n; ++i) {
+          codes.push_back(unpacker_.unpack(words[i], j));
+        }
+        for (int64_t h = 0; h < heads; ++h) {
+          Value query = k_.loadVector(queries_, k_.index((((firstHead + h) * parts_ + part) * perWord_ + j) * lanes));
+          for (int64_t i = 0; i < n; ++i) {
+            Value &sum = sums[h * n + i];
+            sum = j == 0 ? k_.mul(codes[i], query) : k_.fma(codes[i], query, sum);
+          }
+        }
+      }
+      scaleSums(row, page, vector, n, part, firstHead, heads, sums, totals);
+    }
+    return totals;
+  }
+
+  void scaleSums(Value row, Value page, int64_t vector, int64_t n, int64_t part, int64_t firstHead, int64_t heads,
+                 ArrayRef<Value> sums, SmallVector<Value> &totals) {
+    for (int64_t i = 0; i < n; ++i) {
+      Value scale = loadGroups(PlaneRole::Scales, row, page, vector + i, part);
+      Value constant = unpacker_.isPureScale()
+                           ? Value()
+                           : unpacker_.constantTerm(scale, loadGroups(PlaneRole::Zeros, row, page, vector + i, part));
+      for (int64_t h = 0; h < heads; ++h) {
+        Value &total = totals[h * n + i];
+        if (constant) {
+          Value querySum = k_.loadVector(querySums_, k_.index(((firstHead + h) * parts_ + part) * lanes));
+          total = total ? k_.fma(constant, querySum, total) : k_.mul(constant, querySum);
+        }
+        total = total ? k_.fma(sums[h * n + i], scale, total) : k_.mul(sums[h * n + i], scale);
+      }
+    }
+  }
+
+  /// sums[head * vectors + vector], each with rows_ segments of lanes.
+  void storeSums(ArrayRef<Value> sums, Value at, int64_t vectors, int64_t firstHead, int64_t heads) {
+    int64_t perResult = lanes / rows_, rows = vectors * rows_;
+    for (int64_t base = 0; base < heads * vectors; base += perResult) {
+      SmallVector<Value> block;
+      for (int64_t i = base; i < base + perResult; ++i) {
+        block.push_back(i < heads * vectors ? sums[i] : k_.splatF32(0));
+      }
+      Value totals = reduceSegments(k_, block);
+      for (int64_t head = base / vectors; head < std::min(heads, (base + perResult) / vectors); ++head) {
+        Value place = k_.add(at, (firstHead + head) * attendTileStride);
+        k_.storeVector(k_.extractLanes(totals, (head * vectors - base) * rows_, rows), ctx_.tile, place);
+      }
+    }
+  }
+
+  Value source_;    ///< f32 [G][Dp]
+  Value queries_;   ///< f32 [G][parts][codes of a word][16]
+  Value querySums_; ///< f32 [G][parts][16]
+};
+
+class WordValueLeaf final : public AttendValueLeaf, WordRows {
+public:
+  WordValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset)
+      : WordRows(ctx, segment), offset_(offset), private_(ctx.sumsStride) {
+    constants_ = private_ + parts_ * perWord_ * lanes;
+    ctx.sumsStride = constants_ + parts_ * lanes;
+    weights_ = attendScratch(k_, attendTile * ctx.spec.group() * parts_ * lanes);
+  }
+
+  void emit(Value lo, Value hi, Value tileStart) override {
+    int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
+    ctx_.store.forPages(segment_, lo, hi, [&](Value first, Value end, Value page) {
+      Value next = nextAttendPage(ctx_, segment_, first);
+      for (int64_t head = 0; head < group; head += block) {
+        int64_t heads = std::min(block, group - head);
+        emitWeights(first, end, page, head == 0 ? next : Value(), tileStart, head, heads);
+        int64_t atOnce = std::clamp<int64_t>(ctx_.spec.accumulators / heads, 1, perWord_);
+        for (int64_t part = 0; part < parts_; ++part) {
+          for (int64_t j = 0; j < perWord_; j += atOnce) {
+            emitCodes(first, end, page, part, j, std::min(atOnce, perWord_ - j), head, heads);
+          }
+        }
+      }
+    });
+  }
+
+  /// Sums over the rows of a vector, constants added, in channel order.
+  void finish() override {
+    k_.forLoop(k_.index(ctx_.spec.group()), [&](Value head) {
+      Value base = k_.mul(head, ctx_.sumsStride);
+      for (int64_t part = 0; part < parts_; ++part) {
+        Value constant = k_.loadVector(ctx_.sums, k_.add(base, constants_ + part * lanes));
+        k_.forLoop(k_.index(perWord_), [&](Value j) {
+          Value place = k_.add(k_.add(base, private_ + part * perWord_ * lanes), k_.mul(j, lanes));
+          Value sum = k_.add(k_.loadVector(ctx_.sums, place), constant);
+          for (int64_t half = lanes / 2; half >= words_; half /= 2) {
+            SmallVector<int64_t> partner;
+            for (int64_t lane = 0; lane < lanes; ++lane) {
+              partner.push_back(lane ^ half);
+            }
+            sum = k_.add(sum, k_.shuffle(sum, sum, partner));
+          }
+          for (int64_t lane = 0; lane < std::min(words_, lanes); ++lane) {
+            Value to = k_.add(k_.add(base, offset_ + (part * lanes + lane) * perWord_), j);
+            k_.store(k_.add(k_.load(ctx_.sums, to), k_.extractLane(sum, lane)), ctx_.sums, to);
+          }
+        });
+      }
+    });
+  }
+
+private:
+  Value weightsPlace(Value vector, int64_t head, int64_t part) {
+    return k_.add(k_.mul(vector, ctx_.spec.group() * parts_ * lanes), (head * parts_ + part) * lanes);
+  }
+
+  /// weights_[vector][head][part][lane] = p of the lane's row times its scale; adds p times the constant term.
+  void emitWeights(Value first, Value end, Value page, Value nextPage, Value tileStart, int64_t firstHead, int64_t heads) {
+    SmallVector<Value> constants;
+    auto place = [&](int64_t head, int64_t part) {
+      return k_.index((firstHead + head) * ctx_.sumsStride + constants_ + part * lanes);
+    };
+    for (int64_t i = 0; i < heads * parts_; ++i) {
+      constants.push_back(k_.loadVector(ctx_.sums, place(i / parts_, i % parts_)));
+    }
+    constants = k_.forLoop(first, end, k_.index(rows_), constants, [&](Value row, ValueRange carried) {
+      if (nextPage) {
+        prefetchRows(row, nextPage, rows_);
+      }
+      SmallVector<Value> next(carried), scales, terms;
+      for (int64_t part = 0; part < parts_; ++part) {
+        scales.push_back(loadGroups(PlaneRole::Scales, row, page, 0, part));
+        terms.push_back(unpacker_.isPureScale() ? Value()
+                                                : unpacker_.constantTerm(scales[part], loadGroups(PlaneRole::Zeros, row, page, 0, part)));
+        maskRows(row, end, scales[part]);
+        maskRows(row, end, terms[part]);
+      }
+      Value vector = k_.floorDiv(k_.sub(row, first), rows_);
+      for (int64_t head = 0; head < heads; ++head) {
+        Value p = loadWeights(k_.add(k_.sub(row, tileStart), (firstHead + head) * attendTileStride));
+        for (int64_t part = 0; part < parts_; ++part) {
+          k_.storeVector(k_.mul(p, scales[part]), weights_, weightsPlace(vector, firstHead + head, part));
+          if (terms[part]) {
+            next[head * parts_ + part] = k_.fma(p, terms[part], next[head * parts_ + part]);
+          }
+        }
+      }
+      return next;
+    });
+    for (int64_t i = 0; i < heads * parts_; ++i) {
+      k_.storeVector(constants[i], ctx_.sums, place(i / parts_, i % parts_));
+    }
+  }
+
+  /// p of each lane's row, from tile word `at` on.
+  Value loadWeights(Value at) {
+    if (rows_ == 1) {
+      return k_.broadcast(k_.load(ctx_.tile, at));
+    }
+    SmallVector<int64_t> which;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      which.push_back(lane / words_);
+    }
+    return spreadLanes(k_, k_.loadVector(ctx_.tile, at, Value(), rows_), which);
+  }
+  /// Lanes of rows behind the last one become 0, whatever was read there.
+  void maskRows(Value row, Value end, Value &values) {
+    if (rows_ == 1 || !values) {
+      return;
+    }
+    Value lanesLeft = k_.mul(k_.sub(end, row), words_);
+    values = k_.select(k_.tailMask(k_.index(0), lanesLeft), values, k_.splatF32(0));
+  }
+
+  void emitCodes(Value first, Value end, Value page, int64_t part, int64_t firstCode, int64_t codes, int64_t firstHead, int64_t heads) {
+    auto place = [&](int64_t i) {
+      int64_t head = firstHead + i / codes, j = firstCode + i % codes;
+      return k_.index(head * ctx_.sumsStride + private_ + (part * perWord_ + j) * lanes);
+    };
+    SmallVector<Value> sums;
+    for (int64_t i = 0; i < heads * codes; ++i) {
+      sums.push_back(k_.loadVector(ctx_.sums, place(i)));
+    }
+    sums = k_.forLoop(first, end, k_.index(rows_), sums, [&](Value row, ValueRange carried) {
+      Value words = loadWords(row, page, 0, part), vector = k_.floorDiv(k_.sub(row, first), rows_);
+      SmallVector<Value> next(carried), weights;
+      for (int64_t head = 0; head < heads; ++head) {
+        weights.push_back(k_.loadVector(weights_, weightsPlace(vector, firstHead + head, part)));
+      }
+      for (int64_t j = 0; j < codes; ++j) {
+        Value code = unpacker_.unpack(words, firstCode + j);
+        for (int64_t head = 0; head < heads; ++head) {
+          next[head * codes + j] = k_.fma(code, weights[head], carried[head * codes + j]);
+        }
+      }
+      return next;
+    });
+    for (int64_t i = 0; i < heads * codes; ++i) {
+      k_.storeVector(sums[i], ctx_.sums, place(i));
+    }
+  }
+
+  int64_t offset_, private_, constants_;
+  Value weights_; ///< f32 [64 / rows][G][parts][16]
+};
+
+} // namespace
+
+std::unique_ptr<AttendLogitLeaf> mlir::kvcache::cpu::makeWordLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries,
+                                                                       std::vector<std::function<void()>> &prepare) {
+  return std::make_unique<WordLogitLeaf>(ctx, segment, queries, prepare);
+}
+
+std::unique_ptr<AttendValueLeaf> mlir::kvcache::cpu::makeWordValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset) {
+  return std::make_unique<WordValueLeaf>(ctx, segment, offset);
+}
