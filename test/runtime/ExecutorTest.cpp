@@ -6,6 +6,7 @@
 #include "ToyMethod.h"
 
 #include "runtime/exec/Executor.h"
+#include "runtime/exec/Kvx.h"
 #include "runtime/parallel/Parallel.h"
 
 #include <gtest/gtest.h>
@@ -192,6 +193,88 @@ static std::vector<float> trace(int threadCount) {
   }
   EXPECT_TRUE(setThreads(0).isOk());
   return all;
+}
+
+/// The toy method with a program that adds the last three queries and their positions into a tensor
+/// state.
+static std::shared_ptr<proto::Executable> methodThatLooksBack(proto::Program::Kind kind) {
+  auto message = toy::makeExecutable();
+  EXPECT_TRUE(packObject(toy::compileKernels(R"C(
+#include <stdint.h>
+int32_t look(int64_t task, void *const *args) {
+  const float *q = args[0];
+  float *state = args[2];
+  int64_t rows = *(int64_t *)args[3];
+  state[0] += (float)rows;
+  for (int64_t r = 0; r < rows; ++r) {
+    state[1] += q[r * 16];
+    state[2] += (float)((const int32_t *)args[1])[r];
+  }
+  return state[2] > 4000 ? 77 : state[2] < 3000 ? 78 : 0;
+}
+)C"),
+                         *message->mutable_code(0))
+                  .isOk());
+  message->clear_programs();
+  message->clear_stores();
+  message->set_needed_query_rows(3);
+  message->add_tensors()->add_dims(3);
+  for (proto::Program::Kind feeding : {proto::Program::INGEST, proto::Program::DECODE}) {
+    message->add_programs()->set_kind(feeding);
+  }
+  proto::Program &program = *message->add_programs();
+  program.set_kind(kind);
+  program.set_slots(1);
+  program.add_bindings()->set_role(proto::SlotBinding::WINDOW_ROWS);
+  program.add_buffers()->set_role(proto::Buffer::LAST_QUERIES);
+  program.add_buffers()->set_role(proto::Buffer::LAST_POSITIONS);
+  program.mutable_buffers(1)->set_elem(static_cast<uint32_t>(ElementType::I32));
+  program.add_buffers()->set_role(proto::Buffer::TENSOR);
+  proto::Step::Kernel &kernel = *program.add_steps()->mutable_kernel();
+  kernel.set_symbol("look");
+  for (int buffer = 0; buffer < 3; ++buffer) {
+    kernel.add_args()->set_buffer(buffer);
+  }
+  kernel.add_args()->mutable_scalars()->add_slots(0);
+  return message;
+}
+
+TEST(Executor, LastQueriesReachTheProgramsThatLookBack) {
+  for (proto::Program::Kind kind : {proto::Program::PROMPT_END, proto::Program::STEP_END}) {
+    auto execution = CompiledExecution::create(methodThatLooksBack(kind));
+    ASSERT_TRUE(execution.isOk()) << execution.status().message();
+    auto sequence = makeSequence(**execution, 4);
+    bool atStep = kind == proto::Program::STEP_END;
+    // Chunks of positions 0..999 and 1000..1001: the sum of the last three is 3000, and 3003 after
+    // one step more.
+    for (int64_t layer = 0; layer < toy::layers; ++layer) {
+      Rows first(layer, 0, 1000), second(layer, 1000, 2);
+      LayerRows noQueries = second.view();
+      noQueries.q = nullptr;
+      EXPECT_NE((*execution)
+                    ->ingest(layer, {sequence.get()}, {noQueries})
+                    .message()
+                    .find("no queries given"),
+                std::string::npos);
+      ASSERT_TRUE((*execution)->ingest(layer, {sequence.get()}, {first.view()}).isOk());
+      ASSERT_TRUE((*execution)->ingest(layer, {sequence.get()}, {second.view()}).isOk());
+    }
+    ASSERT_TRUE((*execution)->promptEnd({sequence.get()}).isOk());
+    for (int64_t layer = 0; layer < toy::layers; ++layer) {
+      Rows row(layer, 1002, 1);
+      ASSERT_TRUE((*execution)->decode(layer, {sequence.get()}, {row.view()}).isOk());
+    }
+    ASSERT_TRUE((*execution)->stepEnd({sequence.get()}).isOk());
+    // The state now holds 3000 or 3003: one call more passes 4000 and fails with a status of its
+    // own.
+    Status status = atStep ? (*execution)->stepEnd({sequence.get()})
+                           : (*execution)->promptEnd({sequence.get()});
+    EXPECT_EQ(status.isOk(), !atStep)
+        << "the queries are given back after the prompt unless steps read them";
+    if (atStep) {
+      EXPECT_EQ(status.message(), "kernel 'append' returned status 77 in phase step_end, layer 0");
+    }
+  }
 }
 
 TEST(Executor, ThreadCountChangesNothing) {
