@@ -12,7 +12,8 @@ namespace mlir::kvcache {
 LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cache) {
   for (StringRef name : {"k", "v", "pos"}) { // C1
     if (!cache.getColumn(name)) {
-      return op->emitOpError() << "expected a cache with columns k, v and pos, got none called '" << name << "'";
+      return op->emitOpError() << "expected a cache with columns k, v and pos, got none called '"
+                               << name << "'";
     }
   }
   ArrayRef<AxisAttr> axes = axesOf(query);
@@ -22,7 +23,8 @@ LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cach
       return failure();
     }
     if (!extentsAgree(*same, feature)) {
-      return op->emitOpError() << "query: expected axis '" << feature.str() << "', got '" << same->str() << "'";
+      return op->emitOpError() << "query: expected axis '" << feature.str() << "', got '"
+                               << same->str() << "'";
     }
   }
   for (AxisAttr row : cache.getRows().drop_back()) { // C2
@@ -35,7 +37,9 @@ LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cach
 
 static SmallVector<AxisAttr> withoutKeyAxes(AxisTensorType query, CacheType cache) {
   SmallVector<AxisAttr> axes(query.getAxes());
-  llvm::erase_if(axes, [&](AxisAttr axis) { return static_cast<bool>(findAxis(cache.getColumn("k").getAxes(), axis.getName())); });
+  llvm::erase_if(axes, [&](AxisAttr axis) {
+    return static_cast<bool>(findAxis(cache.getColumn("k").getAxes(), axis.getName()));
+  });
   return axes;
 }
 
@@ -55,16 +59,19 @@ SmallVector<AxisAttr> attentionOutputAxes(AxisTensorType query, CacheType cache)
   return axes;
 }
 
-LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, ArrayAttr stats, ValueRange results) {
+LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, ArrayAttr stats,
+                               ValueRange results) {
   if (stats.size() != results.size()) {
-    return op->emitOpError() << "expected one result for each of " << stats.size() << " statistics, got " << results.size();
+    return op->emitOpError() << "expected one result for each of " << stats.size()
+                             << " statistics, got " << results.size();
   }
   auto type = cast<AxisTensorType>(query.getType());
   SmallVector<AxisAttr> summable = withoutKeyAxes(type, cache);
   for (auto [index, attribute, result] : llvm::enumerate(stats, results)) {
     auto stat = dyn_cast<StatAttr>(attribute);
     if (!stat || (stat.getKind() == "sum") != static_cast<bool>(stat.getOver())) {
-      return op->emitOpError() << "statistic " << index << ": expected sum(p, over(..)) or lse, got " << attribute;
+      return op->emitOpError() << "statistic " << index
+                               << ": expected sum(p, over(..)) or lse, got " << attribute;
     }
     if (stat.getOver()) {
       for (StringAttr name : stat.getOver().getAsRange<StringAttr>()) {
@@ -73,7 +80,8 @@ LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, Arra
         }
       }
     }
-    if (failed(expectAxes(op, "statistic " + Twine(index), statisticAxes(type, cache, stat), axesOf(result)))) {
+    if (failed(expectAxes(op, "statistic " + Twine(index), statisticAxes(type, cache, stat),
+                          axesOf(result)))) {
       return failure();
     }
   }

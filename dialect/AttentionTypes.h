@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The checks that attention with and without output share: which axes queries, statistics and outputs
-// have, given a cache.
+// The checks that attention with and without output share: which axes queries, statistics and
+// outputs have, given a cache.
 
 #pragma once
 
@@ -10,14 +10,15 @@
 
 namespace mlir::kvcache {
 
-/// C1: the cache has columns k, v and pos; C2: the query has k's feature axes, and the row axes but the
-/// token axis, next to axes of its own.
+/// C1: the cache has columns k, v and pos; C2: the query has k's feature axes, and the row axes but
+/// the token axis, next to axes of its own.
 LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cache);
 /// The axes of a statistic: the query's without k's feature axes and without those summed over; for
 /// `sum` followed by the token axis.
 SmallVector<AxisAttr> statisticAxes(AxisTensorType query, CacheType cache, StatAttr stat);
 /// One result per statistic, each with the axes above.
-LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, ArrayAttr stats, ValueRange results);
+LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, ArrayAttr stats,
+                               ValueRange results);
 /// The query's axes with k's feature axes replaced by v's.
 SmallVector<AxisAttr> attentionOutputAxes(AxisTensorType query, CacheType cache);
 

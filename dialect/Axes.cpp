@@ -121,51 +121,59 @@ static StringRef remedy(StringRef kind) {
   return ": the two are different instances; insert gather or relabel";
 }
 
-LogicalResult expectAxes(Operation *op, const Twine &what, ArrayRef<AxisAttr> expected, ArrayRef<AxisAttr> found,
-                         bool ordered) {
+LogicalResult expectAxes(Operation *op, const Twine &what, ArrayRef<AxisAttr> expected,
+                         ArrayRef<AxisAttr> found, bool ordered) {
   for (AxisAttr axis : expected) {
     AxisAttr same = findAxis(found, axis.getName());
     if (same && extentsAgree(axis, same)) {
       continue;
     }
     if (same) {
-      return op->emitOpError() << what << ": expected axis '" << axis.str() << "', got '" << same.str() << "'";
+      return op->emitOpError() << what << ": expected axis '" << axis.str() << "', got '"
+                               << same.str() << "'";
     }
     for (AxisAttr other : found) {
       if (other.getKind() == axis.getKind() && !findAxis(expected, other.getName())) {
-        return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got '" << other.getName() << "'"
-                                 << remedy(axis.getKind());
+        return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got '"
+                                 << other.getName() << "'" << remedy(axis.getKind());
       }
     }
-    return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got axes " << str(found);
+    return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got axes "
+                             << str(found);
   }
   for (AxisAttr axis : found) {
     if (!findAxis(expected, axis.getName())) {
-      return op->emitOpError() << what << ": expected axes " << str(expected) << ", got axis '" << axis.getName() << "' as well";
+      return op->emitOpError() << what << ": expected axes " << str(expected) << ", got axis '"
+                               << axis.getName() << "' as well";
     }
   }
   for (auto [want, have] : llvm::zip_equal(expected, found)) {
     if (ordered && want.getName() != have.getName()) {
-      return op->emitOpError() << what << ": expected axes in the order " << str(expected) << ", got " << str(found);
+      return op->emitOpError() << what << ": expected axes in the order " << str(expected)
+                               << ", got " << str(found);
     }
   }
   return success();
 }
 
-LogicalResult expectSubset(Operation *op, const Twine &what, ArrayRef<AxisAttr> allowed, ArrayRef<AxisAttr> found) {
+LogicalResult expectSubset(Operation *op, const Twine &what, ArrayRef<AxisAttr> allowed,
+                           ArrayRef<AxisAttr> found) {
   for (AxisAttr axis : found) {
     AxisAttr same = findAxis(allowed, axis.getName());
     if (!same) {
-      return op->emitOpError() << what << ": expected axes among " << str(allowed) << ", got axis '" << axis.getName() << "'";
+      return op->emitOpError() << what << ": expected axes among " << str(allowed) << ", got axis '"
+                               << axis.getName() << "'";
     }
     if (!extentsAgree(same, axis)) {
-      return op->emitOpError() << what << ": expected axis '" << same.str() << "', got '" << axis.str() << "'";
+      return op->emitOpError() << what << ": expected axis '" << same.str() << "', got '"
+                               << axis.str() << "'";
     }
   }
   return success();
 }
 
-FailureOr<AxisAttr> expectAxis(Operation *op, const Twine &what, ArrayRef<AxisAttr> axes, StringRef name) {
+FailureOr<AxisAttr> expectAxis(Operation *op, const Twine &what, ArrayRef<AxisAttr> axes,
+                               StringRef name) {
   if (AxisAttr axis = findAxis(axes, name)) {
     return axis;
   }

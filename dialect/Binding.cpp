@@ -22,9 +22,11 @@ static void bindExtent(Extent &extent, const SymbolValues &values) {
   }
 }
 
-static std::shared_ptr<const StorageTerm> bindTerm(const StorageTerm &term, const SymbolValues &values) {
+static std::shared_ptr<const StorageTerm> bindTerm(const StorageTerm &term,
+                                                   const SymbolValues &values) {
   auto bound = std::make_shared<StorageTerm>(term);
-  for (Extent *extent : {&bound->bits, &bound->tile, &bound->rank, &bound->keep, &bound->block, &bound->count}) {
+  for (Extent *extent :
+       {&bound->bits, &bound->tile, &bound->rank, &bound->keep, &bound->block, &bound->count}) {
     bindExtent(*extent, values);
   }
   auto clip = values.floats.find(bound->clipSymbolic.symbol);
@@ -66,25 +68,28 @@ static Attribute bindSymbol(SymAttr symbol, const SymbolValues &values) {
 }
 
 static void addReplacements(AttrTypeReplacer &replacer, const SymbolValues &values) {
-  replacer.addReplacement([&values](SymAttr symbol) -> Attribute { return bindSymbol(symbol, values); });
+  replacer.addReplacement(
+      [&values](SymAttr symbol) -> Attribute { return bindSymbol(symbol, values); });
   replacer.addReplacement([&values](StorageAttr storage) -> Attribute {
     return StorageAttr::get(storage.getContext(), *bindTerm(*storage.getTerm(), values));
   });
   // A bound `act` becomes the builtin element type, the one way a tensor of f16 is written.
-  replacer.addReplacement([&values, &replacer](AxisTensorType type) -> std::optional<std::pair<Type, WalkResult>> {
-    SmallVector<AxisAttr> axes;
-    for (AxisAttr axis : type.getAxes()) {
-      axes.push_back(cast<AxisAttr>(replacer.replace(axis)));
-    }
-    Attribute element = replacer.replace(type.getElement());
-    auto storage = dyn_cast<StorageAttr>(element);
-    if (storage && storage.isDense()) {
-      if (Type dense = denseElement(type.getContext(), storage.getText())) {
-        element = TypeAttr::get(dense);
-      }
-    }
-    return std::make_pair(Type(AxisTensorType::get(type.getContext(), axes, element)), WalkResult::skip());
-  });
+  replacer.addReplacement(
+      [&values, &replacer](AxisTensorType type) -> std::optional<std::pair<Type, WalkResult>> {
+        SmallVector<AxisAttr> axes;
+        for (AxisAttr axis : type.getAxes()) {
+          axes.push_back(cast<AxisAttr>(replacer.replace(axis)));
+        }
+        Attribute element = replacer.replace(type.getElement());
+        auto storage = dyn_cast<StorageAttr>(element);
+        if (storage && storage.isDense()) {
+          if (Type dense = denseElement(type.getContext(), storage.getText())) {
+            element = TypeAttr::get(dense);
+          }
+        }
+        return std::make_pair(Type(AxisTensorType::get(type.getContext(), axes, element)),
+                              WalkResult::skip());
+      });
 }
 
 Type bindSymbols(Type type, const SymbolValues &values) {
@@ -102,7 +107,8 @@ Attribute bindSymbols(Attribute attribute, const SymbolValues &values) {
 void bindSymbols(Operation *op, const SymbolValues &values) {
   AttrTypeReplacer replacer;
   addReplacements(replacer, values);
-  replacer.recursivelyReplaceElementsIn(op, /*replaceAttrs=*/true, /*replaceLocs=*/false, /*replaceTypes=*/true);
+  replacer.recursivelyReplaceElementsIn(op, /*replaceAttrs=*/true, /*replaceLocs=*/false,
+                                        /*replaceTypes=*/true);
 }
 
 static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &names) {
@@ -114,7 +120,8 @@ static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &n
       names.push_back(name);
     }
   };
-  for (const Extent *extent : {&term.bits, &term.tile, &term.clipSymbolic, &term.rank, &term.keep, &term.block, &term.count}) {
+  for (const Extent *extent : {&term.bits, &term.tile, &term.clipSymbolic, &term.rank, &term.keep,
+                               &term.block, &term.count}) {
     add(extent->symbol);
   }
   if (term.elemIsAct) {
@@ -122,7 +129,8 @@ static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &n
   }
 }
 
-template <typename T> static SmallVector<std::string> collect(T root) {
+template <typename T>
+static SmallVector<std::string> collect(T root) {
   SmallVector<std::string> names;
   AttrTypeWalker walker;
   walker.addWalk([&](SymAttr symbol) {

@@ -4,10 +4,10 @@
 
 #include "dialect/CacheOps.h"
 
+#include "dialect/AttentionTypes.h"
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/Syntax.h"
-#include "dialect/AttentionTypes.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -27,16 +27,19 @@ LogicalResult AttendOp::verify() {
   auto cache = cast<CacheType>(getCache().getType());
   auto query = cast<AxisTensorType>(getQuery().getType());
   if (failed(verifyAttentionOperands(*this, getQuery(), cache)) || // C1, C2
-      failed(expectAxes(*this, "output", attentionOutputAxes(query, cache), axesOf(getOutput())))) { // C3
+      failed(expectAxes(*this, "output", attentionOutputAxes(query, cache),
+                        axesOf(getOutput())))) { // C3
     return failure();
   }
   ArrayAttr stats = getStatsAttr() ? getStatsAttr() : ArrayAttr::get(getContext(), {});
   return verifyStatistics(*this, getQuery(), cache, stats, getStatistics()); // C4
 }
 
-static LogicalResult verifyColumns(Operation *op, CacheType cache, ArrayAttr columns, ValueRange values, Value output) {
+static LogicalResult verifyColumns(Operation *op, CacheType cache, ArrayAttr columns,
+                                   ValueRange values, Value output) {
   if (columns.size() != values.size()) { // C1
-    return op->emitOpError() << "expected one value for each of " << columns.size() << " columns, got " << values.size();
+    return op->emitOpError() << "expected one value for each of " << columns.size()
+                             << " columns, got " << values.size();
   }
   llvm::SmallPtrSet<Attribute, 8> seen;
   for (StringAttr name : columns.getAsRange<StringAttr>()) { // C1
@@ -48,7 +51,8 @@ static LogicalResult verifyColumns(Operation *op, CacheType cache, ArrayAttr col
     }
   }
   if (output.getType() != cache) { // C3
-    return op->emitOpError() << "expected a result of the cache's type " << cache << ", got " << output.getType();
+    return op->emitOpError() << "expected a result of the cache's type " << cache << ", got "
+                             << output.getType();
   }
   return success();
 }
@@ -58,19 +62,24 @@ LogicalResult AppendOp::verify() {
   if (failed(verifyColumns(*this, cache, getColumns(), getValues(), getOutput()))) { // C1, C3
     return failure();
   }
-  for (auto [name, value] : llvm::zip_equal(getColumns().getAsRange<StringAttr>(), getValues())) { // C2
+  for (auto [name, value] :
+       llvm::zip_equal(getColumns().getAsRange<StringAttr>(), getValues())) { // C2
     ArrayRef<AxisAttr> axes = axesOf(value);
     AxisAttr rows = findAxisOfKind(axes, "query");
     rows = rows ? rows : findAxisOfKind(axes, "token");
     if (!rows) {
-      return emitOpError() << "column '" << name.getValue() << "': expected an axis of kind 'query' or 'token' along which "
+      return emitOpError() << "column '" << name.getValue()
+                           << "': expected an axis of kind 'query' or 'token' along which "
                            << "rows are added, got " << str(axes);
     }
     SmallVector<AxisAttr> features = without(axes, {rows.getName()});
     ArrayRef<AxisAttr> others = cache.getRows().drop_back();
     // Row axes that a value lacks are broadcast: positions are the same for all heads.
-    llvm::erase_if(features, [&](AxisAttr axis) { return static_cast<bool>(findAxis(others, axis.getName())); });
-    if (failed(expectAxes(*this, "column '" + name.getValue() + "'", cache.getColumn(name).getAxes(), features))) {
+    llvm::erase_if(features, [&](AxisAttr axis) {
+      return static_cast<bool>(findAxis(others, axis.getName()));
+    });
+    if (failed(expectAxes(*this, "column '" + name.getValue() + "'",
+                          cache.getColumn(name).getAxes(), features))) {
       return failure();
     }
   }
@@ -86,7 +95,8 @@ LogicalResult ColumnOp::verify() {
   auto output = cast<AxisTensorType>(getOutput().getType());
   if (hasFloatElements(column) != hasFloatElements(output) || output.isCoded() ||
       (!hasFloatElements(column) && column.getElement() != output.getElement())) { // C2
-    return emitOpError() << "expected elements like those of column '" << getName() << "', got " << output;
+    return emitOpError() << "expected elements like those of column '" << getName() << "', got "
+                         << output;
   }
   return expectAxes(*this, "result", column.getAxes(), output.getAxes()); // C2
 }
@@ -96,15 +106,18 @@ LogicalResult SetColumnOp::verify() {
   if (failed(verifyColumns(*this, cache, getColumns(), getValues(), getOutput()))) { // C1, C3
     return failure();
   }
-  for (auto [name, value] : llvm::zip_equal(getColumns().getAsRange<StringAttr>(), getValues())) { // C2
-    if (failed(expectAxes(*this, "column '" + name.getValue() + "'", cache.getColumnType(name).getAxes(), axesOf(value)))) {
+  for (auto [name, value] :
+       llvm::zip_equal(getColumns().getAsRange<StringAttr>(), getValues())) { // C2
+    if (failed(expectAxes(*this, "column '" + name.getValue() + "'",
+                          cache.getColumnType(name).getAxes(), axesOf(value)))) {
       return failure();
     }
   }
   return success();
 }
 
-/// The one channel axis that differs between two lists; null when lists differ otherwise or not at all.
+/// The one channel axis that differs between two lists; null when lists differ otherwise or not at
+/// all.
 static AxisAttr changedChannel(ArrayRef<AxisAttr> input, ArrayRef<AxisAttr> output) {
   AxisAttr changed;
   if (input.size() != output.size()) {
@@ -131,12 +144,16 @@ LogicalResult RopeOp::verify() {
     ColumnAttr key = to.getColumn("k");
     SmallVector<ColumnAttr> columns(from.getColumns());
     for (ColumnAttr &column : columns) {
-      column = column.getName() == "k" ? ColumnAttr::get(getContext(), "k", key.getAxes(), column.getStorage()) : column;
+      column = column.getName() == "k"
+                   ? ColumnAttr::get(getContext(), "k", key.getAxes(), column.getStorage())
+                   : column;
     }
-    turned = changedChannel(from.getColumn("k").getAxes(), key.getAxes()) && ArrayRef(columns) == to.getColumns();
+    turned = changedChannel(from.getColumn("k").getAxes(), key.getAxes()) &&
+             ArrayRef(columns) == to.getColumns();
   }
   if (!turned) { // C1
-    return emitOpError() << "expected a result that differs from the input in the tag of one channel axis (of column k for a "
+    return emitOpError() << "expected a result that differs from the input in the tag of one "
+                            "channel axis (of column k for a "
                             "cache), got "
                          << input << " and " << output;
   }

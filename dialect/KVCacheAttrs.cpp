@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Text of the attributes. Inside types, axes, columns and storage terms print without a wrapper; what
-// is printed is what is parsed.
+// Text of the attributes. Inside types, axes, columns and storage terms print without a wrapper;
+// what is printed is what is parsed.
 
 #include "dialect/KVCacheAttrs.h"
 
@@ -27,7 +27,8 @@ void KVCacheDialect::registerAttrs() {
       >();
 }
 
-//===-- extents and axes ----------------------------------------------------------------------------===//
+//===-- extents and axes
+//----------------------------------------------------------------------------===//
 
 FailureOr<Attribute> parseExtent(AsmParser &parser, bool allowDynamic) {
   MLIRContext *context = parser.getContext();
@@ -71,7 +72,9 @@ FailureOr<AxisAttr> parseAxisAfterColon(AsmParser &parser, StringRef name, SMLoc
   auto [kind, tag] = name.split('.');
   if (!isAxisKind(kind)) {
     return parser.emitError(loc, "unknown axis kind '")
-           << kind << "', expected layer, head, group, query, token, channel, rank, cluster, page, code, frame or patch";
+           << kind
+           << "', expected layer, head, group, query, token, channel, rank, cluster, page, code, "
+              "frame or patch";
   }
   if (tag.contains('.') || name.ends_with(".")) {
     return parser.emitError(loc, "expected one tag after the axis kind, got '") << name << "'";
@@ -110,12 +113,15 @@ StringRef AxisAttr::getSymbol() const {
   return symbol ? symbol.getName() : StringRef();
 }
 
-AxisAttr AxisAttr::withTag(StringRef tag) const { return get(getContext(), getKind(), tag, getExtent()); }
+AxisAttr AxisAttr::withTag(StringRef tag) const {
+  return get(getContext(), getKind(), tag, getExtent());
+}
 
 Attribute AxisAttr::parse(AsmParser &parser, Type) {
   StringRef name;
   SMLoc loc;
-  if (parser.parseLess() || parser.getCurrentLocation(&loc) || parser.parseKeyword(&name) || parser.parseColon()) {
+  if (parser.parseLess() || parser.getCurrentLocation(&loc) || parser.parseKeyword(&name) ||
+      parser.parseColon()) {
     return {};
   }
   FailureOr<AxisAttr> axis = parseAxisAfterColon(parser, name, loc);
@@ -124,10 +130,12 @@ Attribute AxisAttr::parse(AsmParser &parser, Type) {
 
 void AxisAttr::print(AsmPrinter &printer) const { printer << '<' << str() << '>'; }
 
-//===-- storage -------------------------------------------------------------------------------------===//
+//===-- storage
+//-------------------------------------------------------------------------------------===//
 
 /// Reads one balanced term of the storage grammar from the token stream and appends its text.
-static ParseResult readStorageText(AsmParser &parser, std::string &text, StringRef first, int depth) {
+static ParseResult readStorageText(AsmParser &parser, std::string &text, StringRef first,
+                                   int depth) {
   auto readAtom = [&]() -> ParseResult {
     StringRef word;
     if (!first.empty()) {
@@ -192,7 +200,8 @@ FailureOr<StorageAttr> parseStorage(AsmParser &parser, StringRef first) {
   if (readStorageText(parser, text, first, 0)) {
     return failure();
   }
-  std::shared_ptr<const ::kvcache::abi::StorageTerm> term = ::kvcache::abi::parseStorageTerm(text, error);
+  std::shared_ptr<const ::kvcache::abi::StorageTerm> term =
+      ::kvcache::abi::parseStorageTerm(text, error);
   if (!term) {
     return parser.emitError(loc, error);
   }
@@ -223,7 +232,8 @@ Attribute StorageAttr::parse(AsmParser &parser, Type) {
 
 void StorageAttr::print(AsmPrinter &printer) const { printer << '<' << getText() << '>'; }
 
-//===-- columns, bindings ----------------------------------------------------------------------------===//
+//===-- columns, bindings
+//----------------------------------------------------------------------------===//
 
 Attribute ColumnAttr::parse(AsmParser &parser, Type) {
   StringRef name;
@@ -244,7 +254,8 @@ Attribute ColumnAttr::parse(AsmParser &parser, Type) {
     axes.push_back(*axis);
     return success();
   };
-  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::OptionalSquare, parseAxis) || parser.parseEqual()) {
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::OptionalSquare, parseAxis) ||
+      parser.parseEqual()) {
     return {};
   }
   FailureOr<StorageAttr> storage = parseStorage(parser);
@@ -258,14 +269,16 @@ void ColumnAttr::print(AsmPrinter &printer) const {
   printer << '<' << getName();
   if (!getAxes().empty()) {
     printer << " [";
-    llvm::interleaveComma(getAxes(), printer.getStream(), [&](AxisAttr axis) { printer << axis.str(); });
+    llvm::interleaveComma(getAxes(), printer.getStream(),
+                          [&](AxisAttr axis) { printer << axis.str(); });
     printer << ']';
   }
   printer << " = " << getStorage().getText() << '>';
 }
 
 FlatSymbolRefAttr BindingAttr::getSymbol() const {
-  return getRole() == "symbol" ? dyn_cast_or_null<FlatSymbolRefAttr>(getArgument()) : FlatSymbolRefAttr();
+  return getRole() == "symbol" ? dyn_cast_or_null<FlatSymbolRefAttr>(getArgument())
+                               : FlatSymbolRefAttr();
 }
 
 std::string BindingAttr::str() const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The dialect: registers types, attributes and the families, and names types so that printed IR stays
-// short. Names of aliases carry no meaning.
+// The dialect: registers types, attributes and the families, and names types so that printed IR
+// stays short. Names of aliases carry no meaning.
 
 #include "dialect/KVCacheDialect.h"
 

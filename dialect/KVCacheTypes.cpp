@@ -24,7 +24,8 @@ void KVCacheDialect::registerTypes() {
       >();
 }
 
-static LogicalResult verifyDistinct(function_ref<InFlightDiagnostic()> emitError, ArrayRef<AxisAttr> axes) {
+static LogicalResult verifyDistinct(function_ref<InFlightDiagnostic()> emitError,
+                                    ArrayRef<AxisAttr> axes) {
   llvm::StringSet<> seen;
   for (AxisAttr axis : axes) {
     if (!seen.insert(axis.getName()).second) {
@@ -38,8 +39,8 @@ static void printAxes(AsmPrinter &printer, ArrayRef<AxisAttr> axes) {
   llvm::interleaveComma(axes, printer.getStream(), [&](AxisAttr axis) { printer << axis.str(); });
 }
 
-/// Reads `name:extent` axes and commas until a keyword that no colon follows (returned in `stop`), or
-/// until the separator is missing or the next token is no keyword (`stop` stays empty).
+/// Reads `name:extent` axes and commas until a keyword that no colon follows (returned in `stop`),
+/// or until the separator is missing or the next token is no keyword (`stop` stays empty).
 static ParseResult parseAxes(AsmParser &parser, SmallVectorImpl<AxisAttr> &axes, StringRef &stop) {
   while (true) {
     StringRef name;
@@ -62,7 +63,8 @@ static ParseResult parseAxes(AsmParser &parser, SmallVectorImpl<AxisAttr> &axes,
   }
 }
 
-//===-- tensor --------------------------------------------------------------------------------------===//
+//===-- tensor
+//--------------------------------------------------------------------------------------===//
 
 static Type builtinElement(MLIRContext *context, StringRef name) {
   Builder b(context);
@@ -83,7 +85,8 @@ Type AxisTensorType::parse(AsmParser &parser) {
     return {};
   }
   if (stop.empty()) {
-    parser.emitError(parser.getCurrentLocation(), "expected an element type or a storage term after the axes");
+    parser.emitError(parser.getCurrentLocation(),
+                     "expected an element type or a storage term after the axes");
     return {};
   }
   Attribute element;
@@ -99,7 +102,8 @@ Type AxisTensorType::parse(AsmParser &parser) {
   if (parser.parseGreater()) {
     return {};
   }
-  return getChecked([&] { return parser.emitError(parser.getNameLoc()); }, parser.getContext(), axes, element);
+  return getChecked([&] { return parser.emitError(parser.getNameLoc()); }, parser.getContext(),
+                    axes, element);
 }
 
 void AxisTensorType::print(AsmPrinter &printer) const {
@@ -116,8 +120,8 @@ void AxisTensorType::print(AsmPrinter &printer) const {
   printer << '>';
 }
 
-LogicalResult AxisTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<AxisAttr> axes,
-                                     Attribute element) {
+LogicalResult AxisTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                     ArrayRef<AxisAttr> axes, Attribute element) {
   if (!isa<TypeAttr, StorageAttr>(element)) {
     return emitError() << "expected an element type or a storage term";
   }
@@ -131,12 +135,15 @@ Type AxisTensorType::getElementType() const {
 StorageAttr AxisTensorType::getStorage() const { return dyn_cast<StorageAttr>(getElement()); }
 bool AxisTensorType::isAct() const { return getStorage() && getStorage().isAct(); }
 bool AxisTensorType::isCoded() const { return getStorage() && !getStorage().isDense(); }
-AxisTensorType AxisTensorType::withAxes(ArrayRef<AxisAttr> axes) const { return get(getContext(), axes, getElement()); }
+AxisTensorType AxisTensorType::withAxes(ArrayRef<AxisAttr> axes) const {
+  return get(getContext(), axes, getElement());
+}
 AxisTensorType AxisTensorType::get(MLIRContext *context, ArrayRef<AxisAttr> axes, Type element) {
   return get(context, axes, Attribute(TypeAttr::get(element)));
 }
 
-//===-- index set ------------------------------------------------------------------------------------===//
+//===-- index set
+//------------------------------------------------------------------------------------===//
 
 Type IndexSetType::parse(AsmParser &parser) {
   SmallVector<AxisAttr> axes;
@@ -146,8 +153,8 @@ Type IndexSetType::parse(AsmParser &parser) {
   if (parser.parseLess() || parseAxes(parser, axes, stop)) {
     return {};
   }
-  if ((stop.empty() && parser.parseKeyword("of")) || parser.getCurrentLocation(&loc) || parser.parseKeyword(&domain) ||
-      parser.parseGreater()) {
+  if ((stop.empty() && parser.parseKeyword("of")) || parser.getCurrentLocation(&loc) ||
+      parser.parseKeyword(&domain) || parser.parseGreater()) {
     return {};
   }
   if (!stop.empty() && stop != "of") {
@@ -163,21 +170,24 @@ void IndexSetType::print(AsmPrinter &printer) const {
   printer << (getAxes().empty() ? "of " : " of ") << getDomain() << '>';
 }
 
-LogicalResult IndexSetType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<AxisAttr> axes,
-                                   StringRef domain) {
+LogicalResult IndexSetType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                   ArrayRef<AxisAttr> axes, StringRef domain) {
   for (AxisAttr axis : axes) {
     if (axis.getName() == domain) {
-      return emitError() << "axis '" << domain << "' is both an axis and the domain of the index set";
+      return emitError() << "axis '" << domain
+                         << "' is both an axis and the domain of the index set";
     }
   }
   return verifyDistinct(emitError, axes);
 }
 
 bool IndexSetType::isSelection() const {
-  return !getAxes().empty() && getAxes().back().getKind() == getDomain() && !getAxes().back().getTag().empty();
+  return !getAxes().empty() && getAxes().back().getKind() == getDomain() &&
+         !getAxes().back().getTag().empty();
 }
 
-//===-- cache ----------------------------------------------------------------------------------------===//
+//===-- cache
+//----------------------------------------------------------------------------------------===//
 
 static ParseResult parseColumn(AsmParser &parser, SmallVectorImpl<ColumnAttr> &columns) {
   StringRef name, stop;
@@ -213,14 +223,16 @@ Type CacheType::parse(AsmParser &parser) {
   SmallVector<ColumnAttr> columns;
   StringRef stop;
   SMLoc loc = parser.getCurrentLocation();
-  if (parser.parseLess() || parser.parseKeyword("append") || parser.parseComma() || parseAxes(parser, rows, stop)) {
+  if (parser.parseLess() || parser.parseKeyword("append") || parser.parseComma() ||
+      parseAxes(parser, rows, stop)) {
     return {};
   }
   if (!stop.empty()) {
     parser.emitError(loc, "expected row axes 'name:extent', got '") << stop << "'";
     return {};
   }
-  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Braces, [&] { return parseColumn(parser, columns); }) ||
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Braces,
+                                     [&] { return parseColumn(parser, columns); }) ||
       parser.parseGreater()) {
     return {};
   }
@@ -243,8 +255,8 @@ void CacheType::print(AsmPrinter &printer) const {
   printer << "}>";
 }
 
-LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<AxisAttr> rows,
-                                ArrayRef<ColumnAttr> columns) {
+LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                ArrayRef<AxisAttr> rows, ArrayRef<ColumnAttr> columns) {
   if (rows.empty() || rows.back().getKind() != "token") {
     return emitError() << "expected row axes that end in a token axis"
                        << (rows.empty() ? "" : ", got '" + rows.back().getName() + "'");

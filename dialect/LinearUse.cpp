@@ -37,7 +37,8 @@ static bool mayFollow(Operation *a, Operation *b) {
     }
     Operation *outerB = region->findAncestorOpInRegion(*b);
     // One op around both: they lie in different regions of it, of which one runs.
-    return outerA != outerB && outerA->getBlock() == outerB->getBlock() && outerB->isBeforeInBlock(outerA);
+    return outerA != outerB && outerA->getBlock() == outerB->getBlock() &&
+           outerB->isBeforeInBlock(outerA);
   }
   return false;
 }
@@ -51,11 +52,13 @@ static LogicalResult verifyVersion(Value version) {
     }
     for (OpOperand *use : uses) {
       Operation *later = use->getOwner();
-      if (use == update || !(later == update->getOwner() ? updatesCache(*use) : mayFollow(later, update->getOwner()))) {
+      if (use == update || !(later == update->getOwner() ? updatesCache(*use)
+                                                         : mayFollow(later, update->getOwner()))) {
         continue;
       }
       InFlightDiagnostic error = later->emitOpError()
-                                 << (updatesCache(*use) ? "updates" : "reads") << " a version of the cache that was updated before; "
+                                 << (updatesCache(*use) ? "updates" : "reads")
+                                 << " a version of the cache that was updated before; "
                                  << "use the new version, or read first";
       error.attachNote(update->getOwner()->getLoc()) << "updated here";
       return error;

@@ -42,8 +42,8 @@ LogicalResult MergeIntoOp::verify() {
     return failure();
   }
   if (getOutput().getType() != getDestination().getType()) { // C4
-    return emitOpError() << "expected a result of the destination's type " << getDestination().getType() << ", got "
-                         << getOutput().getType();
+    return emitOpError() << "expected a result of the destination's type "
+                         << getDestination().getType() << ", got " << getOutput().getType();
   }
   return success();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Text and checks of the structure ops. A method with a base (a parameter of kind `method`) may name
-// symbols of that base; whether they exist is decided when the two are put together.
+// Text and checks of the structure ops. A method with a base (a parameter of kind `method`) may
+// name symbols of that base; whether they exist is decided when the two are put together.
 
 #include "dialect/MethodOps.h"
 
@@ -40,7 +40,8 @@ StringRef MethodOp::getInfoText(StringRef key) {
   return text ? text.getValue() : StringRef();
 }
 
-//===-- param ----------------------------------------------------------------------------------------===//
+//===-- param
+//----------------------------------------------------------------------------------------===//
 
 bool ParamOp::isExpression() { return isa<StringAttr>(getValue()) && getType(); }
 bool ParamOp::isList() { return isa<ArrayAttr>(getValue()); }
@@ -68,7 +69,8 @@ bool ParamOp::allows(Attribute value, std::string &reason) {
     return true;
   }
   if (ArrayAttr range = getRangeAttr()) {
-    reason = "expected @" + getSymName().str() + " in [" + plain(range[0]) + ", " + plain(range[1]) + "], got " + plain(value);
+    reason = "expected @" + getSymName().str() + " in [" + plain(range[0]) + ", " +
+             plain(range[1]) + "], got " + plain(value);
     return atMost(range[0], value) && atMost(value, range[1]);
   }
   reason = "expected @" + getSymName().str() + " in {";
@@ -86,12 +88,17 @@ static ParseResult parseLegalValues(OpAsmParser &parser, Type type, OperationSta
   if (!isSet && parser.parseLSquare()) {
     return failure();
   }
-  auto parseOne = [&]() -> ParseResult { return parser.parseAttribute(values.emplace_back(), type); };
-  if (parser.parseCommaSeparatedList(parseOne) || (isSet ? parser.parseRBrace() : parser.parseRSquare())) {
+  auto parseOne = [&]() -> ParseResult {
+    return parser.parseAttribute(values.emplace_back(), type);
+  };
+  if (parser.parseCommaSeparatedList(parseOne) ||
+      (isSet ? parser.parseRBrace() : parser.parseRSquare())) {
     return failure();
   }
-  if (!isSet && (values.size() != 2 || !isa<IntegerAttr, FloatAttr>(values[0]) || !isa<IntegerAttr, FloatAttr>(values[1]))) {
-    return parser.emitError(loc, "expected a range of two numbers in [..]; a set is written in {..}");
+  if (!isSet && (values.size() != 2 || !isa<IntegerAttr, FloatAttr>(values[0]) ||
+                 !isa<IntegerAttr, FloatAttr>(values[1]))) {
+    return parser.emitError(loc,
+                            "expected a range of two numbers in [..]; a set is written in {..}");
   }
   result.addAttribute(isSet ? "choices" : "range", parser.getBuilder().getArrayAttr(values));
   return success();
@@ -103,7 +110,8 @@ ParseResult ParamOp::parse(OpAsmParser &parser, OperationState &result) {
   Type type;
   std::string text;
   Builder &b = parser.getBuilder();
-  if (parser.parseSymbolName(name, getSymNameAttrName(result.name), result.attributes) || parser.parseEqual()) {
+  if (parser.parseSymbolName(name, getSymNameAttrName(result.name), result.attributes) ||
+      parser.parseEqual()) {
     return failure();
   }
   if (succeeded(parser.parseOptionalString(&text))) {
@@ -147,17 +155,21 @@ void ParamOp::print(OpAsmPrinter &printer) {
   }
   if (getChoices()) {
     printer << " in {";
-    llvm::interleaveComma(*getChoices(), printer.getStream(), [&](Attribute choice) { printer << plain(choice); });
+    llvm::interleaveComma(*getChoices(), printer.getStream(),
+                          [&](Attribute choice) { printer << plain(choice); });
     printer << '}';
   }
-  printer.printOptionalAttrDict((*this)->getAttrs(), {"sym_name", "value", "type", "is_method", "range", "choices"});
+  printer.printOptionalAttrDict((*this)->getAttrs(),
+                                {"sym_name", "value", "type", "is_method", "range", "choices"});
 }
 
 LogicalResult ParamOp::verify() {
   Attribute value = getValue();
-  bool list = isList() && llvm::all_of(cast<ArrayAttr>(value), [](Attribute item) { return isa<IntegerAttr>(item); });
+  bool list = isList() && llvm::all_of(cast<ArrayAttr>(value),
+                                       [](Attribute item) { return isa<IntegerAttr>(item); });
   if (!isa<IntegerAttr, FloatAttr, StringAttr>(value) && !list) { // C1
-    return emitOpError() << "expected a number, a boolean, a text or a list of integers, got " << value;
+    return emitOpError() << "expected a number, a boolean, a text or a list of integers, got "
+                         << value;
   }
   std::string reason;
   if (!allows(value, reason)) { // C2
@@ -166,7 +178,8 @@ LogicalResult ParamOp::verify() {
   return success();
 }
 
-//===-- state, artefact, compose ---------------------------------------------------------------------===//
+//===-- state, artefact, compose
+//---------------------------------------------------------------------===//
 
 /// C: the parameter of a condition exists and its value has the parameter's kind.
 static LogicalResult verifyCondition(Operation *op, std::optional<ConditionAttr> condition) {
@@ -180,11 +193,12 @@ static LogicalResult verifyCondition(Operation *op, std::optional<ConditionAttr>
   }
   auto param = dyn_cast_or_null<ParamOp>(target);
   if (!param) {
-    return op->emitOpError() << "condition: expected a parameter of the method, got " << condition->getParam();
+    return op->emitOpError() << "condition: expected a parameter of the method, got "
+                             << condition->getParam();
   }
   if (condition->getValue().getTypeID() != param.getValue().getTypeID()) {
-    return op->emitOpError() << "condition: expected a value like that of " << condition->getParam() << ", got "
-                             << condition->getValue();
+    return op->emitOpError() << "condition: expected a value like that of " << condition->getParam()
+                             << ", got " << condition->getValue();
   }
   return success();
 }
@@ -201,10 +215,14 @@ LogicalResult StateOp::verify() {
   for (ColumnAttr column : cache ? cache.getColumns() : ArrayRef<ColumnAttr>()) { // C2
     bool factor = hasFactor(*column.getStorage().getTerm());
     auto named = getFixed() ? getFixed()->getAs<ArrayAttr>(column.getName()) : ArrayAttr();
-    bool pair = named && named.size() == 2 && llvm::all_of(named, [](Attribute a) { return isa<FlatSymbolRefAttr>(a); });
+    bool pair = named && named.size() == 2 &&
+                llvm::all_of(named, [](Attribute a) { return isa<FlatSymbolRefAttr>(a); });
     if (factor != pair) {
-      return emitOpError() << (factor ? "expected fixed {" : "expected no entry of fixed for column '") << column.getName()
-                           << (factor ? " = [@basis, @mean]} for a factor column" : "': it holds no factor");
+      return emitOpError() << (factor ? "expected fixed {"
+                                      : "expected no entry of fixed for column '")
+                           << column.getName()
+                           << (factor ? " = [@basis, @mean]} for a factor column"
+                                      : "': it holds no factor");
     }
   }
   if (getFixed()) {
@@ -237,26 +255,32 @@ LogicalResult ComposeOp::verify() {
   return success();
 }
 
-//===-- phase ----------------------------------------------------------------------------------------===//
+//===-- phase
+//----------------------------------------------------------------------------------------===//
 
-static constexpr StringLiteral phaseKinds[] = {"calibrate", "prefill",  "decode", "score",
-                                               "allocate",  "select", "compress", "query",
-                                               // programs, which replace phases at the decomposed stage
-                                               "ingest",    "attend", "prompt_end", "step_end"};
-static constexpr StringLiteral roles[] = {"query", "key",    "value", "pos",   "last_queries", "length", "rows",
-                                          "layer", "layers", "budget", "score", "keep",         "symbol"};
+static constexpr StringLiteral phaseKinds[] = {
+    "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query",
+    // programs, which replace phases at the decomposed stage
+    "ingest", "attend", "prompt_end", "step_end"};
+static constexpr StringLiteral roles[] = {"query",  "key",  "value", "pos",    "last_queries",
+                                          "length", "rows", "layer", "layers", "budget",
+                                          "score",  "keep", "symbol"};
 
 bool PhaseOp::hasKind(StringRef kind) {
-  return llvm::any_of(getKinds().getAsRange<StringAttr>(), [&](StringAttr k) { return k.getValue() == kind; });
+  return llvm::any_of(getKinds().getAsRange<StringAttr>(),
+                      [&](StringAttr k) { return k.getValue() == kind; });
 }
 
-BindingAttr PhaseOp::getBinding(unsigned argument) { return cast<BindingAttr>(getBindings()[argument]); }
+BindingAttr PhaseOp::getBinding(unsigned argument) {
+  return cast<BindingAttr>(getBindings()[argument]);
+}
 
 BlockArgument PhaseOp::getArgumentFor(StringRef roleOrSymbol) {
   for (auto [index, binding] : llvm::enumerate(getBindings().getAsRange<BindingAttr>())) {
     FlatSymbolRefAttr symbol = binding.getSymbol();
     StringRef name = symbol ? symbol.getValue() : binding.getRole();
-    if (symbol ? roleOrSymbol.starts_with("@") && roleOrSymbol.drop_front() == name : roleOrSymbol == name) {
+    if (symbol ? roleOrSymbol.starts_with("@") && roleOrSymbol.drop_front() == name
+               : roleOrSymbol == name) {
       return getBlock().getArgument(index);
     }
   }
@@ -309,7 +333,8 @@ static FailureOr<TriggerAttr> parseTrigger(OpAsmParser &parser) {
   return TriggerAttr::get(parser.getContext(), event, state, limit);
 }
 
-static ParseResult parsePhaseArguments(OpAsmParser &parser, SmallVectorImpl<OpAsmParser::Argument> &arguments,
+static ParseResult parsePhaseArguments(OpAsmParser &parser,
+                                       SmallVectorImpl<OpAsmParser::Argument> &arguments,
                                        ArrayAttr &bindings) {
   SmallVector<Attribute> list;
   auto parseOne = [&]() -> ParseResult {
@@ -334,8 +359,8 @@ static ParseResult parsePhaseArguments(OpAsmParser &parser, SmallVectorImpl<OpAs
 static ParseResult parsePhaseClauses(OpAsmParser &parser, OperationState &result) {
   FlatSymbolRefAttr except;
   if (succeeded(parser.parseOptionalKeyword("layers"))) {
-    if (parser.parseLParen() || parser.parseKeyword("except") || parser.parseLParen() || parser.parseAttribute(except) ||
-        parser.parseRParen() || parser.parseRParen()) {
+    if (parser.parseLParen() || parser.parseKeyword("except") || parser.parseLParen() ||
+        parser.parseAttribute(except) || parser.parseRParen() || parser.parseRParen()) {
       return failure();
     }
     result.addAttribute("except", except);
@@ -377,12 +402,14 @@ ParseResult PhaseOp::parse(OpAsmParser &parser, OperationState &result) {
     kinds.push_back(kind);
     return success();
   };
-  if (parser.parseCommaSeparatedList(parseKind) || parsePhaseArguments(parser, arguments, bindings)) {
+  if (parser.parseCommaSeparatedList(parseKind) ||
+      parsePhaseArguments(parser, arguments, bindings)) {
     return failure();
   }
   result.addAttribute("kinds", parser.getBuilder().getArrayAttr(kinds));
   result.addAttribute("bindings", bindings);
-  if (parsePhaseClauses(parser, result) || parser.parseOptionalAttrDictWithKeyword(result.attributes)) {
+  if (parsePhaseClauses(parser, result) ||
+      parser.parseOptionalAttrDictWithKeyword(result.attributes)) {
     return failure();
   }
   return parser.parseRegion(*result.addRegion(), arguments);
@@ -393,32 +420,35 @@ void PhaseOp::print(OpAsmPrinter &printer) {
   llvm::interleaveComma(getKinds().getAsRange<StringAttr>(), printer.getStream(),
                         [&](StringAttr kind) { printer << kind.getValue(); });
   printer << " (";
-  llvm::interleaveComma(llvm::zip(getBlock().getArguments(), getBindings().getAsRange<BindingAttr>()), printer.getStream(),
-                        [&](auto pair) {
-                          BlockArgument argument = std::get<0>(pair);
-                          printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
-                        });
+  llvm::interleaveComma(
+      llvm::zip(getBlock().getArguments(), getBindings().getAsRange<BindingAttr>()),
+      printer.getStream(), [&](auto pair) {
+        BlockArgument argument = std::get<0>(pair);
+        printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
+      });
   printer << ')';
   if (getExcept()) {
     printer << " layers(except(" << getExceptAttr() << "))";
   }
   if (getTriggers()) {
     printer << " on(";
-    llvm::interleaveComma(getTriggers()->getAsRange<TriggerAttr>(), printer.getStream(), [&](TriggerAttr trigger) {
-      printer << trigger.getEvent();
-      if (trigger.getState()) {
-        printer << '(' << trigger.getState() << ", ";
-        printExtent(printer.getStream(), trigger.getLimit());
-        printer << ')';
-      }
-    });
+    llvm::interleaveComma(getTriggers()->getAsRange<TriggerAttr>(), printer.getStream(),
+                          [&](TriggerAttr trigger) {
+                            printer << trigger.getEvent();
+                            if (trigger.getState()) {
+                              printer << '(' << trigger.getState() << ", ";
+                              printExtent(printer.getStream(), trigger.getLimit());
+                              printer << ')';
+                            }
+                          });
     printer << ')';
   }
   if (getCondition()) {
     printer << " when";
     printCondition(printer, *this, *getCondition());
   }
-  printer.printOptionalAttrDictWithKeyword((*this)->getAttrs(), {"kinds", "bindings", "except", "triggers", "condition"});
+  printer.printOptionalAttrDictWithKeyword(
+      (*this)->getAttrs(), {"kinds", "bindings", "except", "triggers", "condition"});
   printer << ' ';
   printer.printRegion(getBody(), /*printEntryBlockArgs=*/false);
 }
@@ -437,13 +467,15 @@ static Type typeOfSymbol(Operation *symbol) {
   return {};
 }
 
-static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol, Type found) {
+static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
+                                       Type found) {
   Operation *target = lookup(method, symbol);
   if (!target) {
     if (hasBase(method)) {
       return success();
     }
-    return op->emitOpError() << "no state, parameter or artefact " << symbol << " in method @" << method.getSymName();
+    return op->emitOpError() << "no state, parameter or artefact " << symbol << " in method @"
+                             << method.getSymName();
   }
   Type expected = typeOfSymbol(target);
   if (expected == found) {
@@ -464,8 +496,9 @@ static LogicalResult verifyTrigger(PhaseOp phase, MethodOp method, TriggerAttr t
   bool longer = trigger.getEvent() == "longer";
   if ((trigger.getEvent() != "prompt_end" && trigger.getEvent() != "step_end" && !longer) ||
       longer != static_cast<bool>(trigger.getState())) {
-    return phase.emitOpError() << "expected a trigger prompt_end, step_end or longer(@state, budget), got '"
-                               << trigger.getEvent() << "'";
+    return phase.emitOpError()
+           << "expected a trigger prompt_end, step_end or longer(@state, budget), got '"
+           << trigger.getEvent() << "'";
   }
   if (!longer) {
     return success();
@@ -482,29 +515,36 @@ LogicalResult PhaseOp::verify() {
   llvm::StringSet<> seen;
   for (StringAttr kind : getKinds().getAsRange<StringAttr>()) { // C1
     if (!llvm::is_contained(phaseKinds, kind.getValue()) || !seen.insert(kind.getValue()).second) {
-      return emitOpError() << "expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress "
+      return emitOpError() << "expected distinct kinds among calibrate, prefill, decode, score, "
+                              "allocate, select, compress "
                               "and query, got '"
                            << kind.getValue() << "'";
     }
   }
   if (getBindings().size() != getBlock().getNumArguments()) { // C2
-    return emitOpError() << "expected one binding for each of " << getBlock().getNumArguments() << " arguments, got "
-                         << getBindings().size();
+    return emitOpError() << "expected one binding for each of " << getBlock().getNumArguments()
+                         << " arguments, got " << getBindings().size();
   }
-  for (auto [binding, type] : llvm::zip_equal(getBindings().getAsRange<BindingAttr>(), getBlock().getArgumentTypes())) {
+  for (auto [binding, type] :
+       llvm::zip_equal(getBindings().getAsRange<BindingAttr>(), getBlock().getArgumentTypes())) {
     if (!llvm::is_contained(roles, binding.getRole())) { // C2
       return emitOpError() << "unknown role '" << binding.getRole()
-                           << "', expected query, key, value, pos, last_queries(n), length, rows, layer, layers, budget, "
+                           << "', expected query, key, value, pos, last_queries(n), length, rows, "
+                              "layer, layers, budget, "
                               "score, keep or a symbol";
     }
-    if ((binding.getRole() == "last_queries") != (binding.getArgument() && !binding.getSymbol())) { // C2
-      return emitOpError() << "expected last_queries(n), and no argument of other roles, got '" << binding.str() << "'";
+    if ((binding.getRole() == "last_queries") !=
+        (binding.getArgument() && !binding.getSymbol())) { // C2
+      return emitOpError() << "expected last_queries(n), and no argument of other roles, got '"
+                           << binding.str() << "'";
     }
-    if (binding.getSymbol() && failed(verifySymbolValue(*this, method, binding.getSymbol(), type))) { // C3
+    if (binding.getSymbol() &&
+        failed(verifySymbolValue(*this, method, binding.getSymbol(), type))) { // C3
       return failure();
     }
   }
-  for (TriggerAttr trigger : getTriggers().value_or(ArrayAttr::get(getContext(), {})).getAsRange<TriggerAttr>()) { // C4
+  for (TriggerAttr trigger :
+       getTriggers().value_or(ArrayAttr::get(getContext(), {})).getAsRange<TriggerAttr>()) { // C4
     if (failed(verifyTrigger(*this, method, trigger))) {
       return failure();
     }
@@ -512,19 +552,22 @@ LogicalResult PhaseOp::verify() {
   if (getExcept()) { // C5
     auto list = dyn_cast_or_null<ParamOp>(lookup(method, getExceptAttr()));
     if (list ? !list.isList() : !hasBase(method)) {
-      return emitOpError() << "layers(except(..)): expected a list parameter, got " << getExceptAttr();
+      return emitOpError() << "layers(except(..)): expected a list parameter, got "
+                           << getExceptAttr();
     }
   }
   return verifyCondition(*this, getCondition()); // C6
 }
 
-//===-- next -----------------------------------------------------------------------------------------===//
+//===-- next
+//-----------------------------------------------------------------------------------------===//
 
 Value NextOp::getValueFor(StringRef nameOrSymbol) {
   for (auto [name, value] : llvm::zip_equal(getNames(), getValues())) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     StringRef text = symbol ? symbol.getValue() : cast<StringAttr>(name).getValue();
-    if (symbol ? nameOrSymbol.starts_with("@") && nameOrSymbol.drop_front() == text : nameOrSymbol == text) {
+    if (symbol ? nameOrSymbol.starts_with("@") && nameOrSymbol.drop_front() == text
+               : nameOrSymbol == text) {
       return value;
     }
   }
@@ -576,13 +619,15 @@ void NextOp::print(OpAsmPrinter &printer) {
 LogicalResult NextOp::verify() {
   auto method = (*this)->getParentOfType<MethodOp>();
   if (getNames().size() != getValues().size()) { // C1
-    return emitOpError() << "expected one name for each of " << getValues().size() << " values, got " << getNames().size();
+    return emitOpError() << "expected one name for each of " << getValues().size()
+                         << " values, got " << getNames().size();
   }
   llvm::SmallPtrSet<Attribute, 8> seen;
   for (auto [name, value] : llvm::zip_equal(getNames(), getValues())) {
     auto word = dyn_cast<StringAttr>(name);
     if (word && word != "out" && word != "score" && word != "budget" && word != "keep") { // C1
-      return emitOpError() << "expected a result out, score, budget, keep or @symbol, got '" << word.getValue() << "'";
+      return emitOpError() << "expected a result out, score, budget, keep or @symbol, got '"
+                           << word.getValue() << "'";
     }
     if (!seen.insert(name).second) { // C1
       return emitOpError() << "result " << name << " appears twice";

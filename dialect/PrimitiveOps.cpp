@@ -6,8 +6,8 @@
 
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
-#include "dialect/Syntax.h"
 #include "dialect/ScalarBody.h"
+#include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -23,9 +23,12 @@ void registerPrimitiveOps(KVCacheDialect *dialect) {
       >(dialect);
 }
 
-//===-- map ------------------------------------------------------------------------------------------===//
+//===-- map
+//------------------------------------------------------------------------------------------===//
 
-ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) { return parseScalarOp(parser, result, nullptr); }
+ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) {
+  return parseScalarOp(parser, result, nullptr);
+}
 void MapOp::print(OpAsmPrinter &printer) { printScalarOp(printer, *this, nullptr); }
 
 LogicalResult MapOp::verify() {
@@ -38,7 +41,8 @@ LogicalResult MapOp::verify() {
   }
   SmallVector<Type> yielded;
   for (auto [index, output] : llvm::enumerate(getOutputs())) { // C1
-    if (failed(expectAxes(*this, "result " + Twine(index), united, axesOf(output), /*ordered=*/false))) {
+    if (failed(expectAxes(*this, "result " + Twine(index), united, axesOf(output),
+                          /*ordered=*/false))) {
       return failure();
     }
     yielded.push_back(scalarTypeOf(output.getType()));
@@ -46,14 +50,17 @@ LogicalResult MapOp::verify() {
   return verifyScalarBody(*this, getScalarBody(), yielded); // C2, C3
 }
 
-//===-- reduce ---------------------------------------------------------------------------------------===//
+//===-- reduce
+//---------------------------------------------------------------------------------------===//
 
-static constexpr StringLiteral reductions[] = {"sum", "mean", "max", "min", "argmax", "count", "quantile"};
+static constexpr StringLiteral reductions[] = {"sum",    "mean",  "max",     "min",
+                                               "argmax", "count", "quantile"};
 
 LogicalResult ReduceOp::verify() {
   ArrayRef<AxisAttr> input = axesOf(getInput());
   if (!llvm::is_contained(reductions, getFn())) { // C1
-    return emitOpError() << "expected sum, mean, max, min, argmax, count or quantile, got '" << getFn() << "'";
+    return emitOpError() << "expected sum, mean, max, min, argmax, count or quantile, got '"
+                         << getFn() << "'";
   }
   for (StringAttr name : getAxes().getAsRange<StringAttr>()) { // C2
     if (failed(expectAxis(*this, "input", input, name))) {
@@ -68,26 +75,30 @@ LogicalResult ReduceOp::verify() {
     return emitOpError() << getFn() << ": expected one axis, got " << getAxes().size();
   }
   if (quantile != static_cast<bool>(getAt())) { // C4
-    return emitOpError() << (quantile ? "quantile: expected 'at %q'" : "expected no 'at' except for quantile");
+    return emitOpError() << (quantile ? "quantile: expected 'at %q'"
+                                      : "expected no 'at' except for quantile");
   }
   auto index = dyn_cast<IndexSetType>(getOutput().getType());
   if (position != static_cast<bool>(index)) { // C5
-    return emitOpError() << getFn() << ": expected " << (position ? "an index set" : "a tensor") << " as result, got "
-                         << getOutput().getType();
+    return emitOpError() << getFn() << ": expected " << (position ? "an index set" : "a tensor")
+                         << " as result, got " << getOutput().getType();
   }
   if (index && index.getDomain() != cast<StringAttr>(getAxes()[0]).getValue()) { // C5
-    return emitOpError() << "argmax: expected positions of '" << cast<StringAttr>(getAxes()[0]).getValue() << "', got of '"
+    return emitOpError() << "argmax: expected positions of '"
+                         << cast<StringAttr>(getAxes()[0]).getValue() << "', got of '"
                          << index.getDomain() << "'";
   }
   return success();
 }
 
-//===-- contract -------------------------------------------------------------------------------------===//
+//===-- contract
+//-------------------------------------------------------------------------------------===//
 
 LogicalResult ContractOp::verify() {
   ArrayRef<AxisAttr> lhs = axesOf(getLhs()), rhs = axesOf(getRhs());
   for (StringAttr name : getAxes().getAsRange<StringAttr>()) { // C1
-    if (failed(expectAxis(*this, "left operand", lhs, name)) || failed(expectAxis(*this, "right operand", rhs, name))) {
+    if (failed(expectAxis(*this, "left operand", lhs, name)) ||
+        failed(expectAxis(*this, "right operand", rhs, name))) {
       return failure();
     }
   }
@@ -99,7 +110,8 @@ LogicalResult ContractOp::verify() {
   return expectAxes(*this, "result", without(united, getAxes()), axesOf(getOutput())); // C3
 }
 
-//===-- pool, iota, extent ---------------------------------------------------------------------------===//
+//===-- pool, iota, extent
+//---------------------------------------------------------------------------===//
 
 StringRef PoolOp::getFunction() {
   auto name = dyn_cast<StringAttr>(getFn());
@@ -128,8 +140,9 @@ static SmallVector<AxisAttr> allAxes(Type type) {
 }
 
 LogicalResult IotaOp::verify() {
-  FailureOr<AxisAttr> axis = expectAxis(*this, "operand", allAxes(getOf().getType()), getAxis()); // C1
-  if (failed(axis) || failed(expectAxes(*this, "result", *axis, axesOf(getOutput())))) {           // C2
+  FailureOr<AxisAttr> axis =
+      expectAxis(*this, "operand", allAxes(getOf().getType()), getAxis());               // C1
+  if (failed(axis) || failed(expectAxes(*this, "result", *axis, axesOf(getOutput())))) { // C2
     return failure();
   }
   Type element = cast<AxisTensorType>(getOutput().getType()).getElementType();
@@ -143,7 +156,8 @@ LogicalResult ExtentOp::verify() {
   return failure(failed(expectAxis(*this, "operand", allAxes(getOf().getType()), getAxis()))); // C1
 }
 
-//===-- eigh -----------------------------------------------------------------------------------------===//
+//===-- eigh
+//-----------------------------------------------------------------------------------------===//
 
 LogicalResult EighOp::verify() {
   ArrayRef<AxisAttr> matrix = axesOf(getMatrix());
@@ -152,9 +166,10 @@ LogicalResult EighOp::verify() {
   }
   ArrayRef<AxisAttr> values = axesOf(getEigenvalues());
   ArrayRef<AxisAttr> batch = matrix.drop_back(2);
-  if (values.empty() || values.back().getKind() != "rank" || !extentsAgree(values.back(), matrix.back())) { // C2
-    return emitOpError() << "eigenvalues: expected a last axis of kind 'rank' and the extent of '" << matrix.back().str()
-                         << "', got " << str(values);
+  if (values.empty() || values.back().getKind() != "rank" ||
+      !extentsAgree(values.back(), matrix.back())) { // C2
+    return emitOpError() << "eigenvalues: expected a last axis of kind 'rank' and the extent of '"
+                         << matrix.back().str() << "', got " << str(values);
   }
   SmallVector<AxisAttr> expected(batch);
   expected.push_back(values.back());

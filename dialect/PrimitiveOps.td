@@ -30,10 +30,10 @@ def KVCache_MapOp : KVCache_ComputeOp<"map", [SingleBlock]> {
 def KVCache_ReduceOp : KVCache_ComputeOp<"reduce"> {
   let summary = "sum, mean, max, min, argmax, count or quantile over axes";
   let description = [{
-    sum, mean, max, min: over all points of the reduced axes, in blocks of 64 in index order and then a tree of
-    halves; count: how many elements are not 0; argmax: the position of the largest, the lowest on ties; quantile: for sorted
+    sum, mean, max, min: over all points of the reduced axes, in fixed leaf blocks in index order, whatever
+    the number of threads; count: how many elements are not 0; argmax: the position of the largest, the lowest on ties; quantile: for sorted
     values x_0 <= .. <= x_{n-1} and place p = q (n - 1): x_floor(p) + (p - floor(p)) (x_ceil(p) - x_floor(p)),
-    x_floor(p) when both are equal. Over nothing: sum and count 0, mean 0, max -inf, min and quantile +inf.
+    x_floor(p) when both are equal. Over nothing: sum, count, mean and quantile 0, max -inf, min +inf.
     (C1) the function is known; (C2) reduced axes are axes of the input; (C3) the result has the others, in
     order; (C4) argmax and quantile take one axis, and quantile alone takes `at`; (C5) argmax yields
     an index set over the reduced axis, the others a tensor.
@@ -65,7 +65,7 @@ def KVCache_PoolOp : KVCache_ComputeOp<"pool"> {
   let summary = "average or maximum of a centred window along an axis";
   let description = [{
     Stride 1, centred: out[i] = f over j in [i - floor(n/2), i - floor(n/2) + n) of in[j] for i < S, S = `upto` or the
-    extent; positions outside [0, S) count as 0 for avg (which divides by n) and as -inf for max;
+    extent, n odd; positions outside [0, S) count as 0 for avg (which divides by n) and as -inf for max;
     out[i] = 0 for i >= S. A function that is no keyword is a text parameter that names one.
     (C1) the function is avg, max or a symbol; (C2) the axis is an axis of the input; (C3) the result has
     the axes of the input.

@@ -7,9 +7,9 @@
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/Syntax.h"
-#include "llvm/Support/MathExtras.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 #define GET_OP_CLASSES
 #include "dialect/ProjectOps.cpp.inc"
@@ -28,17 +28,21 @@ LogicalResult ProjectHadamardOp::verify() {
   if (failed(axis)) {
     return failure();
   }
-  if (std::optional<int64_t> extent = axis->getInteger(); extent && !llvm::isPowerOf2_64(*extent)) { // C2
-    return emitOpError() << "expected an axis with a power of two of values, got '" << axis->str() << "'";
+  if (std::optional<int64_t> extent = axis->getInteger();
+      extent && !llvm::isPowerOf2_64(*extent)) { // C2
+    return emitOpError() << "expected an axis with a power of two of values, got '" << axis->str()
+                         << "'";
   }
   std::optional<unsigned> place = findAxisIndex(axesOf(getInput()), getAxis());
   ArrayRef<AxisAttr> output = axesOf(getOutput());
   if (output.size() != axesOf(getInput()).size() || output[*place].getKind() != axis->getKind() ||
       output[*place].getTag() == axis->getTag()) { // C3
-    return emitOpError() << "result: expected axis '" << axis->getName() << "' replaced by one of another basis, got "
-                         << str(output);
+    return emitOpError() << "result: expected axis '" << axis->getName()
+                         << "' replaced by one of another basis, got " << str(output);
   }
-  return expectAxes(*this, "result", replaced(axesOf(getInput()), getAxis(), axis->withTag(output[*place].getTag())), output);
+  return expectAxes(*this, "result",
+                    replaced(axesOf(getInput()), getAxis(), axis->withTag(output[*place].getTag())),
+                    output);
 }
 
 LogicalResult ProjectLowrankOp::verify() {
@@ -51,10 +55,12 @@ LogicalResult ProjectLowrankOp::verify() {
     return failure();
   }
   if (failed(expectSubset(*this, "basis", input, without(basis, {rank.getName()}))) || // C2
-      failed(expectAxes(*this, "mean", without(basis, {rank.getName()}), axesOf(getMean()), /*ordered=*/false))) { // C3
+      failed(expectAxes(*this, "mean", without(basis, {rank.getName()}), axesOf(getMean()),
+                        /*ordered=*/false))) { // C3
     return failure();
   }
-  return expectAxes(*this, "result", replaced(input, channel.getName(), rank), axesOf(getOutput())); // C4
+  return expectAxes(*this, "result", replaced(input, channel.getName(), rank),
+                    axesOf(getOutput())); // C4
 }
 
 } // namespace mlir::kvcache

@@ -23,9 +23,11 @@ void registerQuantizeOps(KVCacheDialect *dialect) {
 }
 
 LogicalResult QuantizeEncodeOp::verify() {
-  auto input = cast<AxisTensorType>(getInput().getType()), output = cast<AxisTensorType>(getOutput().getType());
+  auto input = cast<AxisTensorType>(getInput().getType()),
+       output = cast<AxisTensorType>(getOutput().getType());
   if (input.isCoded() || !output.isCoded()) { // C1
-    return emitOpError() << "expected dense rows and a coded result, got " << input << " and " << output;
+    return emitOpError() << "expected dense rows and a coded result, got " << input << " and "
+                         << output;
   }
   return expectAxes(*this, "result", input.getAxes(), output.getAxes()); // C2
 }

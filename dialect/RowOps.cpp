@@ -61,11 +61,13 @@ LogicalResult GatherOp::verify() {
     if (!index.isSelection()) { // C2
       return emitOpError() << "expected a selection of rows of the cache, got " << index;
     }
-    if (failed(expectSubset(*this, "index set", cache.getRows(), index.getAxes().drop_back()))) { // C2
+    if (failed(
+            expectSubset(*this, "index set", cache.getRows(), index.getAxes().drop_back()))) { // C2
       return failure();
     }
     if (getOutput().getType() != cache) { // C3
-      return emitOpError() << "expected a result of the cache's type " << cache << ", got " << getOutput().getType();
+      return emitOpError() << "expected a result of the cache's type " << cache << ", got "
+                           << getOutput().getType();
     }
     return success();
   }
@@ -90,8 +92,8 @@ LogicalResult ScatterOp::verify() {
     return failure();
   }
   if (getOutput().getType() != getInto().getType()) { // C4
-    return emitOpError() << "expected a result of the destination's type " << getInto().getType() << ", got "
-                         << getOutput().getType();
+    return emitOpError() << "expected a result of the destination's type " << getInto().getType()
+                         << ", got " << getOutput().getType();
   }
   return success();
 }
@@ -109,12 +111,16 @@ LogicalResult SliceOp::verify() {
 }
 
 LogicalResult RelabelOp::verify() {
-  auto input = cast<AxisTensorType>(getInput().getType()), output = cast<AxisTensorType>(getOutput().getType());
-  bool same = input.getElement() == output.getElement() && input.getAxes().size() == output.getAxes().size() &&
-              llvm::all_of(llvm::zip(input.getAxes(), output.getAxes()),
-                           [](auto pair) { return extentsAgree(std::get<0>(pair), std::get<1>(pair)); });
+  auto input = cast<AxisTensorType>(getInput().getType()),
+       output = cast<AxisTensorType>(getOutput().getType());
+  bool same = input.getElement() == output.getElement() &&
+              input.getAxes().size() == output.getAxes().size() &&
+              llvm::all_of(llvm::zip(input.getAxes(), output.getAxes()), [](auto pair) {
+                return extentsAgree(std::get<0>(pair), std::get<1>(pair));
+              });
   if (!same) { // C1
-    return emitOpError() << "expected the same extents and elements under other names, got " << input << " and " << output;
+    return emitOpError() << "expected the same extents and elements under other names, got "
+                         << input << " and " << output;
   }
   return success();
 }

@@ -11,7 +11,7 @@ def KVCache_TopkOp : KVCache_ComputeOp<"topk"> {
   let summary = "positions of the n largest values along an axis";
   let description = [{
     The positions of the min(n, extent) largest values along the axis, ascending; of equal values the lowest
-    positions. -inf is never taken. n is one number or one for each point of the other axes.
+    positions. n is one number or one for each point of the other axes.
     (C1) the input has the axis; (C2) the result is a selection of that axis for each point of the others;
     (C3) the axes of n are among the others.
   }];

@@ -17,10 +17,12 @@
 namespace mlir::kvcache {
 namespace {
 
-/// Recursive descent over the grammar in the header; emits ops as it goes. On error `message_` is set.
+/// Recursive descent over the grammar in the header; emits ops as it goes. On error `message_` is
+/// set.
 class ExpressionBuilder {
 public:
-  ExpressionBuilder(OpBuilder &builder, Location loc, StringRef text) : b_(builder), loc_(loc), text_(text) {}
+  ExpressionBuilder(OpBuilder &builder, Location loc, StringRef text)
+      : b_(builder), loc_(loc), text_(text) {}
 
   void bind(StringRef name, Value value) { names_[name] = value; }
   const std::string &message() const { return message_; }
@@ -115,8 +117,9 @@ private:
     Value left = parseSum(depth);
     // The longer spellings first: "<=" starts with "<".
     static constexpr std::pair<const char *, arith::CmpFPredicate> comparisons[] = {
-        {"<=", arith::CmpFPredicate::OLE}, {">=", arith::CmpFPredicate::OGE}, {"==", arith::CmpFPredicate::OEQ},
-        {"!=", arith::CmpFPredicate::UNE}, {"<", arith::CmpFPredicate::OLT},  {">", arith::CmpFPredicate::OGT}};
+        {"<=", arith::CmpFPredicate::OLE}, {">=", arith::CmpFPredicate::OGE},
+        {"==", arith::CmpFPredicate::OEQ}, {"!=", arith::CmpFPredicate::UNE},
+        {"<", arith::CmpFPredicate::OLT},  {">", arith::CmpFPredicate::OGT}};
     for (auto [token, predicate] : comparisons) {
       if (left && take(token)) {
         Value a = floatOf(left), c = floatOf(parseSum(depth));
@@ -136,7 +139,8 @@ private:
       if (!a || !c) {
         return {};
       }
-      left = plus ? Value(arith::AddFOp::create(b_, loc_, a, c)) : Value(arith::SubFOp::create(b_, loc_, a, c));
+      left = plus ? Value(arith::AddFOp::create(b_, loc_, a, c))
+                  : Value(arith::SubFOp::create(b_, loc_, a, c));
     }
     return left;
   }
@@ -151,7 +155,8 @@ private:
       if (!a || !c) {
         return {};
       }
-      left = times ? Value(arith::MulFOp::create(b_, loc_, a, c)) : Value(arith::DivFOp::create(b_, loc_, a, c));
+      left = times ? Value(arith::MulFOp::create(b_, loc_, a, c))
+                   : Value(arith::DivFOp::create(b_, loc_, a, c));
     }
     return left;
   }
@@ -176,7 +181,8 @@ private:
   Value parseNumber() {
     size_t end = pos_;
     auto isPart = [&](char c) {
-      bool sign = (c == '-' || c == '+') && end > pos_ && (text_[end - 1] == 'e' || text_[end - 1] == 'E');
+      bool sign =
+          (c == '-' || c == '+') && end > pos_ && (text_[end - 1] == 'e' || text_[end - 1] == 'E');
       return llvm::isDigit(c) || c == '.' || c == 'e' || c == 'E' || sign;
     };
     while (end < text_.size() && isPart(text_[end])) {
@@ -224,13 +230,16 @@ private:
   }
   Value call(StringRef name, ArrayRef<Value> arguments) {
     if (name == "select" && arguments.size() == 3) {
-      Value condition = conditionOf(arguments[0]), a = floatOf(arguments[1]), c = floatOf(arguments[2]);
-      return condition && a && c ? Value(arith::SelectOp::create(b_, loc_, condition, a, c)) : Value();
+      Value condition = conditionOf(arguments[0]), a = floatOf(arguments[1]),
+            c = floatOf(arguments[2]);
+      return condition && a && c ? Value(arith::SelectOp::create(b_, loc_, condition, a, c))
+                                 : Value();
     }
     bool two = name == "min" || name == "max";
     static constexpr std::pair<const char *, const char *> unary[] = {
-        {"exp", "math.exp"},     {"log", "math.log"},   {"sqrt", "math.sqrt"},       {"abs", "math.absf"},
-        {"floor", "math.floor"}, {"ceil", "math.ceil"}, {"round", "math.roundeven"}, {"tanh", "math.tanh"}};
+        {"exp", "math.exp"},         {"log", "math.log"},     {"sqrt", "math.sqrt"},
+        {"abs", "math.absf"},        {"floor", "math.floor"}, {"ceil", "math.ceil"},
+        {"round", "math.roundeven"}, {"tanh", "math.tanh"}};
     if (two && arguments.size() == 2) {
       Value a = floatOf(arguments[0]), c = floatOf(arguments[1]);
       if (!a || !c) {
@@ -300,8 +309,10 @@ ParseResult expand(OpAsmParser &parser, ScalarText &text, Block &block, ArrayRef
   }
   Value value;
   if (!text.function.empty()) {
-    if (!StringRef(text.function).starts_with("arith.") && !StringRef(text.function).starts_with("math.")) {
-      return parser.emitError(text.loc, "expected an op of arith or math after 'with', got '") << text.function << "'";
+    if (!StringRef(text.function).starts_with("arith.") &&
+        !StringRef(text.function).starts_with("math.")) {
+      return parser.emitError(text.loc, "expected an op of arith or math after 'with', got '")
+             << text.function << "'";
     }
     if (!RegisteredOperationName::lookup(text.function, parser.getContext())) {
       return parser.emitError(text.loc, "unknown op '") << text.function << "'";
@@ -372,18 +383,20 @@ void printScalarOp(OpAsmPrinter &printer, Operation *op, StringAttr along) {
 
 LogicalResult verifyScalarBody(Operation *op, Block &body, ArrayRef<Type> yielded) {
   if (body.getNumArguments() != op->getNumOperands()) { // C2
-    return op->emitOpError() << "expected one block argument for each of " << op->getNumOperands() << " inputs, got "
-                             << body.getNumArguments();
+    return op->emitOpError() << "expected one block argument for each of " << op->getNumOperands()
+                             << " inputs, got " << body.getNumArguments();
   }
-  for (auto [index, argument, input] : llvm::enumerate(body.getArgumentTypes(), op->getOperandTypes())) { // C2
+  for (auto [index, argument, input] :
+       llvm::enumerate(body.getArgumentTypes(), op->getOperandTypes())) { // C2
     if (argument != scalarTypeOf(input)) {
-      return op->emitOpError() << "expected block argument " << index << " of type " << scalarTypeOf(input) << ", got "
-                               << argument;
+      return op->emitOpError() << "expected block argument " << index << " of type "
+                               << scalarTypeOf(input) << ", got " << argument;
     }
   }
   auto yield = dyn_cast<YieldOp>(body.back()); // C3
   if (!yield || yield.getValues().getTypes() != TypeRange(yielded)) {
-    InFlightDiagnostic error = op->emitOpError() << "expected the region to yield (" << TypeRange(yielded) << ")";
+    InFlightDiagnostic error = op->emitOpError()
+                               << "expected the region to yield (" << TypeRange(yielded) << ")";
     if (yield) {
       error << ", got (" << TypeRange(yield.getValues().getTypes()) << ")";
     }

@@ -4,10 +4,10 @@
 
 #include "dialect/ScoreOps.h"
 
+#include "dialect/AttentionTypes.h"
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/Syntax.h"
-#include "dialect/AttentionTypes.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -37,7 +37,8 @@ LogicalResult ScoreNormOp::verify() {
       return failure();
     }
   }
-  return expectAxes(*this, "result", without(axesOf(getInput()), getAxes()), axesOf(getOutput())); // C2
+  return expectAxes(*this, "result", without(axesOf(getInput()), getAxes()),
+                    axesOf(getOutput())); // C2
 }
 
 LogicalResult ScoreNearestOp::verify() {
@@ -55,7 +56,8 @@ LogicalResult ScoreNearestOp::verify() {
   llvm::erase_if(expected, [](AxisAttr axis) { return axis.getKind() == "channel"; });
   auto index = cast<IndexSetType>(getAt().getType());
   if (index.getDomain() != getAxis()) { // C3
-    return emitOpError() << "expected positions of '" << getAxis() << "', got of '" << index.getDomain() << "'";
+    return emitOpError() << "expected positions of '" << getAxis() << "', got of '"
+                         << index.getDomain() << "'";
   }
   return failure(failed(expectAxes(*this, "best", expected, axesOf(getBest()))) || // C3
                  failed(expectAxes(*this, "positions", expected, index.getAxes())));

@@ -6,8 +6,8 @@
 
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
-#include "dialect/Syntax.h"
 #include "dialect/ScalarBody.h"
+#include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -23,10 +23,12 @@ void registerSelectOps(KVCacheDialect *dialect) {
       >(dialect);
 }
 
-/// The axes of a selection: those of what is ranked, the domain replaced by the selection's instance.
+/// The axes of a selection: those of what is ranked, the domain replaced by the selection's
+/// instance.
 static LogicalResult verifySelection(Operation *op, IndexSetType index, ArrayRef<AxisAttr> ranked) {
   if (!index.isSelection()) {
-    return op->emitOpError() << "expected a selection (an instance of its domain as last axis), got " << index;
+    return op->emitOpError()
+           << "expected a selection (an instance of its domain as last axis), got " << index;
   }
   if (failed(expectAxis(op, "operand", ranked, index.getDomain()))) {
     return failure();
@@ -45,7 +47,8 @@ LogicalResult SelectTopkOp::verify() {
   if (perHead && hasFloatElements(perHead)) { // C2
     return emitOpError() << "budget: expected integers, got " << perHead;
   }
-  return expectSubset(*this, "budget", without(axesOf(getScores()), {index.getDomain()}), axesOf(getBudget())); // C2
+  return expectSubset(*this, "budget", without(axesOf(getScores()), {index.getDomain()}),
+                      axesOf(getBudget())); // C2
 }
 
 ParseResult SelectWhereOp::parse(OpAsmParser &parser, OperationState &result) {
@@ -69,7 +72,8 @@ LogicalResult SelectWhereOp::verify() {
   }
   auto index = cast<IndexSetType>(getOutput().getType());
   if (index.getDomain() != getAxis()) { // C1
-    return emitOpError() << "expected a selection of '" << getAxis() << "', got of '" << index.getDomain() << "'";
+    return emitOpError() << "expected a selection of '" << getAxis() << "', got of '"
+                         << index.getDomain() << "'";
   }
   if (failed(verifySelection(*this, index, united))) { // C1
     return failure();
@@ -78,16 +82,18 @@ LogicalResult SelectWhereOp::verify() {
 }
 
 LogicalResult SelectComplementOp::verify() {
-  auto kept = cast<IndexSetType>(getKept().getType()), rest = cast<IndexSetType>(getOutput().getType());
+  auto kept = cast<IndexSetType>(getKept().getType()),
+       rest = cast<IndexSetType>(getOutput().getType());
   if (!kept.isSelection() || kept.getDomain() != rest.getDomain()) { // C1
     return emitOpError() << "expected selections of one axis, got " << kept << " and " << rest;
   }
   if (failed(expectAxis(*this, "operand", axesOf(getOf()), kept.getDomain()))) { // C1
     return failure();
   }
-  if (!rest.isSelection() || rest.getAxes().back().getName() == kept.getAxes().back().getName()) { // C2
-    return emitOpError() << "expected a result with another instance than '" << kept.getAxes().back().getName() << "', got "
-                         << rest;
+  if (!rest.isSelection() ||
+      rest.getAxes().back().getName() == kept.getAxes().back().getName()) { // C2
+    return emitOpError() << "expected a result with another instance than '"
+                         << kept.getAxes().back().getName() << "', got " << rest;
   }
   return expectAxes(*this, "result", kept.getAxes().drop_back(), rest.getAxes().drop_back()); // C2
 }
@@ -98,7 +104,8 @@ LogicalResult SelectAllocOp::verify() {
   }
   ArrayRef<AxisAttr> scores = axesOf(getScores());
   FailureOr<AxisAttr> token = expectAxis(*this, "scores", scores, "token"); // C2
-  if (failed(token) || failed(expectAxes(*this, "result", without(scores, {"token"}), axesOf(getOutput())))) {
+  if (failed(token) ||
+      failed(expectAxes(*this, "result", without(scores, {"token"}), axesOf(getOutput())))) {
     return failure();
   }
   if (hasFloatElements(cast<AxisTensorType>(getOutput().getType()))) { // C2

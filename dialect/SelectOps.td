@@ -58,7 +58,7 @@ def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc"> {
   let summary = "how many of the best entries of all heads lie in each head";
   let description = [{
     global_topk: c[h] = how many of the n largest scores over all points lie at h; of equal scores the lowest flat
-    position (h first, then token); -inf is never counted. (C1) the rule is known; (C2) the result holds integers
+    position (h first, then token). (C1) the rule is known; (C2) the result holds integers
     over the scores' axes without token.
   }];
   let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Count:$total);

@@ -21,15 +21,20 @@ ParseResult parseWord(OpAsmParser &parser, StringAttr &word) {
 void printWord(OpAsmPrinter &printer, Operation *, StringAttr word) { printer << word.getValue(); }
 
 ParseResult parseAxisName(OpAsmParser &parser, StringAttr &axis) { return parseWord(parser, axis); }
-void printAxisName(OpAsmPrinter &printer, Operation *op, StringAttr axis) { printWord(printer, op, axis); }
+void printAxisName(OpAsmPrinter &printer, Operation *op, StringAttr axis) {
+  printWord(printer, op, axis);
+}
 
 ParseResult parseBracketedAxis(OpAsmParser &parser, StringAttr &axis) {
   return failure(parser.parseLSquare() || parseWord(parser, axis) || parser.parseRSquare());
 }
 
-void printBracketedAxis(OpAsmPrinter &printer, Operation *, StringAttr axis) { printer << '[' << axis.getValue() << ']'; }
+void printBracketedAxis(OpAsmPrinter &printer, Operation *, StringAttr axis) {
+  printer << '[' << axis.getValue() << ']';
+}
 
-static ParseResult parseNames(OpAsmParser &parser, AsmParser::Delimiter delimiter, ArrayAttr &names) {
+static ParseResult parseNames(OpAsmParser &parser, AsmParser::Delimiter delimiter,
+                              ArrayAttr &names) {
   SmallVector<Attribute> list;
   auto parseOne = [&]() -> ParseResult {
     StringAttr name;
@@ -95,12 +100,13 @@ static FailureOr<StatAttr> parseStat(OpAsmParser &parser) {
     return StatAttr::get(context, kind, ArrayAttr(), Attribute());
   }
   if (kind != "sum") {
-    return parser.emitError(loc, "expected a statistic 'sum(p, over(..))' or 'lse', got '") << kind << "'";
+    return parser.emitError(loc, "expected a statistic 'sum(p, over(..))' or 'lse', got '")
+           << kind << "'";
   }
   ArrayAttr over;
   Attribute last;
-  if (parser.parseLParen() || parser.parseKeyword("p") || parser.parseComma() || parser.parseKeyword("over") ||
-      parseNames(parser, AsmParser::Delimiter::Paren, over)) {
+  if (parser.parseLParen() || parser.parseKeyword("p") || parser.parseComma() ||
+      parser.parseKeyword("over") || parseNames(parser, AsmParser::Delimiter::Paren, over)) {
     return failure();
   }
   if (succeeded(parser.parseOptionalComma())) {
@@ -161,7 +167,8 @@ ParseResult parseNamedOperands(OpAsmParser &parser, ArrayAttr &names,
   SmallVector<Attribute> list;
   auto parseOne = [&]() -> ParseResult {
     StringAttr name;
-    if (parseWord(parser, name) || parser.parseEqual() || parser.parseOperand(values.emplace_back())) {
+    if (parseWord(parser, name) || parser.parseEqual() ||
+        parser.parseOperand(values.emplace_back())) {
       return failure();
     }
     list.push_back(name);
@@ -175,16 +182,16 @@ ParseResult parseNamedOperands(OpAsmParser &parser, ArrayAttr &names,
 }
 
 void printNamedOperands(OpAsmPrinter &printer, Operation *, ArrayAttr names, OperandRange values) {
-  llvm::interleaveComma(llvm::zip(names.getAsRange<StringAttr>(), values), printer.getStream(), [&](auto pair) {
-    printer << std::get<0>(pair).getValue() << " = " << std::get<1>(pair);
-  });
+  llvm::interleaveComma(
+      llvm::zip(names.getAsRange<StringAttr>(), values), printer.getStream(),
+      [&](auto pair) { printer << std::get<0>(pair).getValue() << " = " << std::get<1>(pair); });
 }
 
 ParseResult parseCondition(OpAsmParser &parser, ConditionAttr &condition) {
   FlatSymbolRefAttr param;
   Attribute value;
-  if (parser.parseLParen() || parser.parseAttribute(param) || parser.parseEqual() || parser.parseAttribute(value) ||
-      parser.parseRParen()) {
+  if (parser.parseLParen() || parser.parseAttribute(param) || parser.parseEqual() ||
+      parser.parseAttribute(value) || parser.parseRParen()) {
     return failure();
   }
   condition = ConditionAttr::get(parser.getContext(), param, value);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Clauses that several families print and parse alike: axis lists, function names, statistics, named
-// operands, conditions. The functions are the custom directives of the ops' assembly formats.
+// Clauses that several families print and parse alike: axis lists, function names, statistics,
+// named operands, conditions. The functions are the custom directives of the ops' assembly formats.
 
 #pragma once
 

@@ -22,7 +22,8 @@ namespace {
 ArrayRef<MethodText> shipped() { return {shippedMethodTexts, numShippedMethodTexts}; }
 
 const MethodText *findShipped(StringRef name) {
-  const MethodText *it = llvm::find_if(shipped(), [&](const MethodText &text) { return name == text.name; });
+  const MethodText *it =
+      llvm::find_if(shipped(), [&](const MethodText &text) { return name == text.name; });
   return it == shipped().end() ? nullptr : it;
 }
 
@@ -62,12 +63,15 @@ public:
   }
 
 private:
-  InFlightDiagnostic error(StringRef path) { return emitError(FileLineColLoc::get(&context_, path, 0, 0)); }
+  InFlightDiagnostic error(StringRef path) {
+    return emitError(FileLineColLoc::get(&context_, path, 0, 0));
+  }
 
   LogicalResult unknown(StringRef name) {
     InFlightDiagnostic diagnostic = error(name.empty() ? StringRef("method") : name);
     diagnostic << "unknown method '" << name << "': expected a .mlir file or one of ";
-    llvm::interleaveComma(shipped(), diagnostic, [&](const MethodText &text) { diagnostic << text.name; });
+    llvm::interleaveComma(shipped(), diagnostic,
+                          [&](const MethodText &text) { diagnostic << text.name; });
     const MethodText *nearest = nullptr;
     unsigned least = 3;
     for (const MethodText &text : shipped()) {
@@ -86,7 +90,8 @@ private:
   /// Parses a text; its methods move into the module.
   FailureOr<OwningOpRef<ModuleOp>> parse(StringRef text, StringRef path) {
     std::string whole = preludeLine() + text.str();
-    OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(whole, ParserConfig(&context_), path);
+    OwningOpRef<ModuleOp> module =
+        parseSourceString<ModuleOp>(whole, ParserConfig(&context_), path);
     if (!module) {
       return failure();
     }
@@ -142,8 +147,9 @@ private:
     SmallVector<MethodOp> methods(module.getOps<MethodOp>());
     SmallVector<ComposeOp> compositions(module.getOps<ComposeOp>());
     if (compositions.size() > 1 || (compositions.empty() && methods.size() != 1)) {
-      return error(path) << "expected one kvcache.method or one kvcache.compose, got " << methods.size() << " methods and "
-                         << compositions.size() << " compositions";
+      return error(path) << "expected one kvcache.method or one kvcache.compose, got "
+                         << methods.size() << " methods and " << compositions.size()
+                         << " compositions";
     }
     if (compositions.empty()) {
       loaded_.parts.push_back(methods.front().getSymName().str());
@@ -176,7 +182,9 @@ private:
         continue;
       }
       auto chosen = overrides_.find(param.getSymName().str());
-      std::string base = chosen != overrides_.end() && depth == 0 ? chosen->second : cast<StringAttr>(param.getValue()).str();
+      std::string base = chosen != overrides_.end() && depth == 0
+                             ? chosen->second
+                             : cast<StringAttr>(param.getValue()).str();
       if (failed(addByName(base))) {
         return failure();
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The shipped methods as text. Defined in a generated file (EmbedMethods.cmake), so the tools need no path.
+// The shipped methods as text. Defined in a generated file (EmbedMethods.cmake), so the tools need
+// no path.
 
 #pragma once
 

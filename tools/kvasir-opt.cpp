@@ -18,5 +18,6 @@ int main(int argc, char **argv) {
 #ifdef KVASIR_HAS_PASSES
   mlir::kvcache::registerKvasirPasses();
 #endif
-  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "Kvasir optimizer driver\n", registry));
+  return mlir::asMainReturnCode(
+      mlir::MlirOptMain(argc, argv, "Kvasir optimizer driver\n", registry));
 }

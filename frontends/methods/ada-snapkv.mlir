@@ -5,7 +5,7 @@
 // Budget: the mean over heads. `normalize` weighs a head by the share of its best scores in its sum.
 kvcache.method @"ada-snapkv" info {family = "score", paper = "arXiv 2407.11550", title = "Ada-KV over SnapKV"} {
   kvcache.param @window = 32 : index in [1, 4096]
-  kvcache.param @kernel = 7 : index in [1, 4095]
+  kvcache.param @kernel = 7 : index in {1, 3, 5, 7, 9, 11, 13, 15, 21, 31, 63}
   kvcache.param @pooling = "max" in {"avg", "max"}
   kvcache.param @floor = 0.2 : f32 in [0.0, 1.0]
   kvcache.param @normalize = false

@@ -4,7 +4,7 @@
 // Deviation: K and V stay per KV head (the authors' code repeats them for the query heads first).
 kvcache.method @snapkv info {family = "score", paper = "arXiv 2404.14469", title = "SnapKV"} {
   kvcache.param @window = 64 : index in [1, 4096]
-  kvcache.param @kernel = 5 : index in [1, 4095]
+  kvcache.param @kernel = 5 : index in {1, 3, 5, 7, 9, 11, 13, 15, 21, 31, 63}
   kvcache.param @pooling = "avg" in {"avg", "max"}
   kvcache.param @budget = 1024 : index
   kvcache.state @kv : !kv

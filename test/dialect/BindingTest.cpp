@@ -24,7 +24,10 @@ protected:
   Type type(StringRef text) { return parseType(text, &context); }
 
   MLIRContext context;
-  SymbolValues values{{{"Hkv", 8}, {"D", 128}, {"rank", 64}, {"bits", 4}, {"group", 32}}, {{"clip", 0.9}}, {{"fn", "max"}}, "f16"};
+  SymbolValues values{{{"Hkv", 8}, {"D", 128}, {"rank", 64}, {"bits", 4}, {"group", 32}},
+                      {{"clip", 0.9}},
+                      {{"fn", "max"}},
+                      "f16"};
 };
 
 TEST_F(Binding, AxesAndElements) {
@@ -35,12 +38,16 @@ TEST_F(Binding, AxesAndElements) {
 }
 
 TEST_F(Binding, StorageTermsOfCaches) {
-  EXPECT_EQ(bindSymbols(type("!kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = rotated<affine<bits, "
-                             "tile(channel:group), zp_i16, scale_f16, clip(clip), lsb(channel)>, hadamard>, v [channel.v:D] = "
+  EXPECT_EQ(bindSymbols(type("!kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = "
+                             "rotated<affine<bits, "
+                             "tile(channel:group), zp_i16, scale_f16, clip(clip), lsb(channel)>, "
+                             "hadamard>, v [channel.v:D] = "
                              "factor<rank, act>, pos = i32}>"),
                         values),
-            type("!kvcache.cache<append, head:8, token:?, {k [channel.post:128] = rotated<affine<4, tile(channel:32), zp_i16, "
-                 "scale_f16, clip(0.9), lsb(channel)>, hadamard>, v [channel.v:128] = factor<64, f16>, pos = i32}>"));
+            type("!kvcache.cache<append, head:8, token:?, {k [channel.post:128] = "
+                 "rotated<affine<4, tile(channel:32), zp_i16, "
+                 "scale_f16, clip(0.9), lsb(channel)>, hadamard>, v [channel.v:128] = factor<64, "
+                 "f16>, pos = i32}>"));
 }
 
 TEST_F(Binding, AParameterNeverRenamesAnAxis) {
@@ -49,7 +56,8 @@ TEST_F(Binding, AParameterNeverRenamesAnAxis) {
 }
 
 TEST_F(Binding, UnknownSymbolsStayAndAreFound) {
-  Type left = bindSymbols(type("!kvcache.tensor<layer:L, head:Hkv, recent<affine<k_bits, tile(channel:D), min_f16, scale_f16, "
+  Type left = bindSymbols(type("!kvcache.tensor<layer:L, head:Hkv, recent<affine<k_bits, "
+                               "tile(channel:D), min_f16, scale_f16, "
                                "lsb(channel)>, keep(0), block(window)>>"),
                           values);
   EXPECT_EQ(freeSymbols(left), (SmallVector<std::string>{"L", "k_bits", "window"}));

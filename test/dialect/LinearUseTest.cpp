@@ -32,7 +32,8 @@ std::string check(const std::string &body) {
   auto module = parseSourceString<ModuleOp>(header + body + "\nreturn\n}", &context);
   EXPECT_TRUE(module);
   std::string message;
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { message += diagnostic.str(); });
+  ScopedDiagnosticHandler handler(&context,
+                                  [&](Diagnostic &diagnostic) { message += diagnostic.str(); });
   bool passed = module && succeeded(verifyLinearUse(*module));
   EXPECT_EQ(passed, message.empty());
   return message;

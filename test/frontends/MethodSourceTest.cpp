@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Names become methods: shipped ones, files, compositions and bases, with one message when they do not.
+// Names become methods: shipped ones, files, compositions and bases, with one message when they do
+// not.
 
 #include "frontends/MethodSource.h"
 
@@ -19,7 +20,8 @@ namespace {
 /// Loads with the diagnostics collected as "location: message" text.
 class MethodSource : public ::testing::Test {
 protected:
-  FailureOr<LoadedMethods> load(const std::string &source, const std::map<std::string, std::string> &overrides = {}) {
+  FailureOr<LoadedMethods> load(const std::string &source,
+                                const std::map<std::string, std::string> &overrides = {}) {
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
       std::string text;
       llvm::raw_string_ostream os(text);
@@ -96,7 +98,8 @@ TEST_F(MethodSource, MissingFileIsNamed) {
 }
 
 TEST_F(MethodSource, ErrorsKeepTheLinesOfTheFile) {
-  std::string path = file("broken.mlir", "// a comment\nkvcache.method @m {\n  kvcache.state @kv : !nothing\n}\n");
+  std::string path =
+      file("broken.mlir", "// a comment\nkvcache.method @m {\n  kvcache.state @kv : !nothing\n}\n");
   EXPECT_TRUE(failed(load(path)));
   ASSERT_FALSE(messages.empty());
   EXPECT_NE(messages[0].find("broken.mlir\":3:"), std::string::npos) << messages[0];
@@ -110,7 +113,8 @@ TEST_F(MethodSource, FileWithSeveralMethodsIsAmbiguous) {
 }
 
 TEST_F(MethodSource, MethodMayNotBeItsOwnBase) {
-  std::string path = file("loop.mlir", "kvcache.method @loop {\n  kvcache.param @base = \"loop\" : method\n}\n");
+  std::string path =
+      file("loop.mlir", "kvcache.method @loop {\n  kvcache.param @base = \"loop\" : method\n}\n");
   EXPECT_TRUE(failed(load(path)));
   ASSERT_EQ(messages.size(), 1u);
   EXPECT_NE(messages[0].find("is its own base"), std::string::npos);
