@@ -34,7 +34,6 @@ struct AttendSpec {
   bool sumsPerQueryHead = false; ///< statistics per query head instead of summed over the heads of a group
   int64_t splitRows = 1024;    ///< rows of a decode split, a multiple of 64
   int64_t accumulators = 16;   ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
-  bool tableLookup = false;    ///< may decode codes with the register table lookup of AVX-512
 
   int64_t group() const { return queryHeads / kvHeads; }
   /// D rounded up to whole vectors.
@@ -42,8 +41,8 @@ struct AttendSpec {
   bool readsPositions() const { return causal || window > 0; }
   const ::kvcache::abi::ColumnLayout &keys() const { return columns[k]; }
   const ::kvcache::abi::ColumnLayout &values() const { return columns[v]; }
-  /// f32 words of the partial output of one head and split: Dp words of rows as they are; then, where V is coded that
-  /// way, Dp words of rotated rows, or the coefficient sums padded to whole vectors and 16 times the sum of p.
+  /// f32 words of the partial output of one head and split: Dp words of plain rows, then whatever the storage of V leaves
+  /// to the merge (rotated rows, sums in the order of code words, coefficients and the sum of p).
   int64_t partialWidth() const;
   /// Query rows of one block of prefill: 64 lanes of rows and heads, or 16 rows of all heads.
   int64_t prefillRows() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Codes of words to f32 lanes. With AVX-512 a 16-entry register table replaces mask and conversion: the low four bits of a
-// lane choose the entry, so that a table for 2-bit codes ignores the two bits above.
+// Codes of words to f32 lanes: one mask and one conversion each. Shifting codes down first would cost the units that
+// multiply; a code left in place is an integer times a power of two, which f32 holds exactly.
 
 #include "targets/cpu/AttendCodes.h"
 
@@ -11,33 +11,15 @@ using ::kvcache::abi::ColumnLayout;
 using ::kvcache::abi::ElementType;
 using ::kvcache::abi::ZeroKind;
 
-CodeUnpacker::CodeUnpacker(AttendContext &ctx, const ColumnLayout &column) : k_(ctx.k), column_(column), bits_(column.bits), centre_(symmetricZero(column.bits)) {
-  if (!ctx.spec.tableLookup || bits_ > 4) {
-    return;
-  }
-  SmallVector<float> entries;
-  for (int64_t i = 0; i < lanes; ++i) {
-    int64_t code = i & ((1 << bits_) - 1);
-    entries.push_back(static_cast<float>(column.zero == ZeroKind::None ? code - centre_ : code));
-  }
-  auto value = DenseElementsAttr::get(k_.vec(k_.f32Type()), ArrayRef<float>(entries));
-  table_ = arith::ConstantOp::create(k_.builder(), k_.loc(), value);
-}
-
 Value CodeUnpacker::unpack(Value words, int64_t j) {
-  return unpack(words, j == 0 ? Value() : k_.splatI32(j * bits_));
-}
-
-Value CodeUnpacker::unpack(Value words, Value shifts) {
-  Value shifted = shifts ? k_.shru(words, shifts) : words;
-  if (table_) {
-    return k_.callIntrinsic("llvm.x86.avx512.permvar.sf.512", k_.vec(k_.f32Type()), {table_, shifted});
+  if (j == codesPerWord() - 1) {
+    return k_.intToF32(k_.shru(words, k_.splatI32(32 - bits_)));
   }
-  return k_.intToF32(k_.andi(shifted, k_.splatI32((int64_t(1) << bits_) - 1)));
+  return k_.intToF32(k_.andi(words, k_.splatI32(((int64_t(1) << bits_) - 1) << (bits_ * j))));
 }
 
-double CodeUnpacker::missingOffset() const {
-  return column_.zero == ZeroKind::None && !table_ ? -static_cast<double>(centre_) : 0.0;
+double CodeUnpacker::weight(int64_t j) const {
+  return j == codesPerWord() - 1 ? 1.0 : static_cast<double>(int64_t(1) << (bits_ * j));
 }
 
 Value CodeUnpacker::constantTerm(Value scale, Value zero) {
@@ -46,8 +28,10 @@ Value CodeUnpacker::constantTerm(Value scale, Value zero) {
     return zero;
   case ZeroKind::Point:
     return k_.mul(scale, k_.neg(zero));
-  case ZeroKind::None:
-    return k_.mul(scale, k_.splatF32(missingOffset(), cast<VectorType>(scale.getType()).getNumElements()));
+  case ZeroKind::None: {
+    auto n = cast<VectorType>(scale.getType()).getNumElements();
+    return k_.mul(scale, k_.splatF32(-static_cast<double>(symmetricZero(bits_)), n));
+  }
   }
   return Value();
 }

@@ -8,32 +8,27 @@
 
 namespace mlir::kvcache::cpu {
 
-/// Turns code number j of each of 16 words into f32.
+/// Turns code number j of each of 16 words into f32 without moving it to the low bits: what comes out is code * weight(j),
+/// a power of two that the other factor of the product takes back, exactly.
 class CodeUnpacker {
 public:
-  /// To be made outside loops. `column` has affine codes of 2, 4 or 8 bits.
-  CodeUnpacker(AttendContext &ctx, const ::kvcache::abi::ColumnLayout &column);
+  /// `column` has affine codes of 2, 4 or 8 bits.
+  CodeUnpacker(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column) : k_(k), column_(column), bits_(column.bits) {}
 
   /// Codes in a word.
   int64_t codesPerWord() const { return 32 / bits_; }
-  /// Code j of each lane's word, less `offset()`.
+  /// Code j of each lane's word, times weight(j).
   Value unpack(Value words, int64_t j);
-  /// The same with the code number of each lane in `shifts` = number * bits.
-  Value unpack(Value words, Value shifts);
-  /// What a code of value c still has to get: value = scale * (unpacked + offset) in storages without zero, and
-  /// scale * (unpacked) + zero otherwise. Offsets are 0 where the table holds centred codes.
-  double missingOffset() const;
-  /// Whether values are scale * unpacked, without a term that does not depend on the code.
-  bool isPureScale() const { return column_.zero == ::kvcache::abi::ZeroKind::None && missingOffset() == 0; }
-  /// The term that does not depend on the code, given scale and zero as they are stored (zero null without one).
+  /// 2^(bits * j), but 1 for the last code, whose conversion would need an unsigned one.
+  double weight(int64_t j) const;
+  /// The term of a value that does not depend on its code, given scale and zero as they are stored (zero null without one):
+  /// value = scale * code + this.
   Value constantTerm(Value scale, Value zero);
 
 private:
   KernelBuilder &k_;
   const ::kvcache::abi::ColumnLayout &column_;
   int64_t bits_;
-  int64_t centre_; ///< the code that stands for 0 in storage without zeros
-  Value table_; ///< 16 values for the low four bits; null where codes are converted instead
 };
 
 /// n stored group values from `address` on, as f32.
@@ -48,7 +43,12 @@ Value reduceSegments(KernelBuilder &k, SmallVector<Value> vectors);
 bool canReadWords(const ::kvcache::abi::ColumnLayout &column);
 std::unique_ptr<AttendLogitLeaf> makeWordLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries,
                                                    std::vector<std::function<void()>> &prepare);
-/// Accumulates in words of its own behind ctx.sumsStride, which it moves, and finishes to word `offset` of each head.
+/// f32 words of one head that the value leaf accumulates: [parts][codes of a word][16] of weighted codes, [parts][16] of
+/// constant terms.
+int64_t wordSumsWidth(const ::kvcache::abi::ColumnLayout &column);
+/// Accumulates from word `offset` of each head of ctx.sums on.
 std::unique_ptr<AttendValueLeaf> makeWordValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset);
+/// Brings such sums, at word `from` of `memref`, into channel order and adds them to the f32 [D] at word `to`.
+void orderWordSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref, int64_t from, int64_t to);
 
 } // namespace mlir::kvcache::cpu

@@ -81,9 +81,6 @@ void DecodeEmitter::emit() {
   Value start = k_.mul(split_, spec_.splitRows);
   Value end = k_.min(k_.add(start, spec_.splitRows), store_.rows(ctx_.head));
   k_.forLoop(start, end, k_.index(attendTile), [&](Value tileStart) { emitTile(tileStart, end); });
-  for (AttendValue &value : leaves_.values) {
-    value.leaf->finish();
-  }
   storePartial();
 }
 

@@ -56,8 +56,6 @@ class AttendValueLeaf {
 public:
   virtual ~AttendValueLeaf() = default;
   virtual void emit(Value lo, Value hi, Value tileStart) = 0;
-  /// Once per task: brings its words of ctx.sums into the order of the partial output.
-  virtual void finish() {}
 };
 
 /// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp].

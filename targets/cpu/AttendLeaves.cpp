@@ -39,10 +39,14 @@ void mlir::kvcache::cpu::prefetchBytes(AttendContext &ctx, Value address, int64_
 
 int64_t AttendSpec::partialWidth() const {
   const ColumnLayout &layout = values();
-  if (layout.rotated) {
-    return 2 * paddedDim();
+  int64_t exact = paddedDim();
+  if (layout.rank > 0) {
+    return exact + paddedWidth(layout.rank) + lanes;
   }
-  return layout.rank > 0 ? paddedDim() + paddedWidth(layout.rank) + lanes : paddedDim();
+  if (layout.affine() && canReadWords(layout)) {
+    return exact + wordSumsWidth(layout);
+  }
+  return layout.rotated ? 2 * exact : exact;
 }
 
 std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
@@ -95,12 +99,11 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
     leaves.values.push_back({segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
     return;
   }
-  int64_t offset = layout.rotated ? behindExact : 0;
   if (canReadWords(layout)) {
-    leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, offset)});
-  } else {
-    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
+    leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, behindExact)});
+    return;
   }
+  leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), layout.rotated ? behindExact : 0)});
 }
 
 AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {

@@ -4,6 +4,7 @@
 // basis and its mean.
 
 #include "targets/cpu/AttendMaps.h"
+#include "targets/cpu/AttendCodes.h"
 #include "targets/cpu/AttendRowLoader.h"
 
 #include <cmath>
@@ -134,12 +135,23 @@ void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec 
   if (spec.values().rank > 0) {
     addFactor(k, spec, joined, kvHead);
   }
-  if (spec.values().rotated) {
-    int64_t dim = spec.paddedDim();
-    rotateScratch(k, joined, k.index(dim), spec.headDim);
+  bool isInWords = spec.values().affine() && canReadWords(spec.values());
+  if (!isInWords && !spec.values().rotated) {
+    return;
+  }
+  int64_t dim = spec.paddedDim(), coded = dim;
+  if (isInWords) {
+    coded = spec.partialWidth(); // the caller's scratch has Dp words more
     for (int64_t at = 0; at < dim; at += lanes) {
-      Value sum = k.add(k.loadVector(joined, k.index(at)), k.loadVector(joined, k.index(dim + at)));
-      k.storeVector(sum, joined, k.index(at));
+      k.storeVector(k.splatF32(0), joined, k.index(coded + at));
     }
+    orderWordSums(k, spec.values(), joined, dim, coded);
+  }
+  if (spec.values().rotated) {
+    rotateScratch(k, joined, k.index(coded), spec.headDim);
+  }
+  for (int64_t at = 0; at < dim; at += lanes) {
+    Value sum = k.add(k.loadVector(joined, k.index(at)), k.loadVector(joined, k.index(coded + at)));
+    k.storeVector(sum, joined, k.index(at));
   }
 }

@@ -17,8 +17,8 @@ void rotateAttendQueries(AttendContext &ctx, Value rotated);
 void projectAttendQueries(AttendContext &ctx, Value projected, Value constants);
 /// Accumulates the probabilities of the rows it is given: 16 words from `offset` on that add up to their sum.
 std::unique_ptr<AttendValueLeaf> makeWeightSumLeaf(AttendContext &ctx, int64_t offset);
-/// Applies the maps of the value storage to `joined` f32 [partialWidth] of one query head; its first Dp words become the
-/// final sums. Arguments vBasis, vMean for factor values.
+/// Applies the maps of the value storage to `joined` of one query head: f32 [partialWidth], and Dp words to work in. Its
+/// first Dp words become the final sums. Arguments vBasis, vMean for factor values.
 void emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvHead);
 
 } // namespace mlir::kvcache::cpu

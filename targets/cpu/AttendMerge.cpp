@@ -30,7 +30,7 @@ public:
     headRow_ = k_.add(k_.mul(coordinates[0], spec_.queryHeads), coordinates[1]);
     queryHead_ = coordinates[1];
     if (spec_.wantsOut) {
-      joined_ = attendScratch(k_, spec_.partialWidth());
+      joined_ = attendScratch(k_, spec_.partialWidth() + spec_.paddedDim());
       clearScratch(k_, joined_, spec_.partialWidth());
     }
     firstRecord_ = k_.mul(headRow_, splits);
@@ -81,7 +81,7 @@ private:
   KernelBuilder &k_;
   const AttendSpec &spec_;
   Value headRow_, queryHead_, firstRecord_;
-  Value joined_; ///< f32 [partialWidth]
+  Value joined_; ///< f32 [partialWidth + Dp]
 };
 
 } // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Affine codes tiled over channels, read as vectors of 16 words: lane l holds word l mod n of row l / n, n words a row.
-// Nothing is moved to channel order: queries are brought into the order of the words once per task, sums out of it once per
-// task. Per row the scale multiplies a lane's sum of code * query, not each code.
+// Nothing is moved to channel order: queries are brought into the order of the words once per task, sums out of it when the
+// splits are merged. Per row the scale multiplies a lane's sum of code * query, not each code.
 //
 // Invariant: groups are whole words, so a lane has one scale and one zero; a row that is not asked for may be read (its
 // page holds it or the slack does) but reaches no logit before the first row and no value sum.
@@ -30,13 +30,24 @@ bool mlir::kvcache::cpu::canReadWords(const ColumnLayout &column) {
 
 namespace {
 
-/// The map from lanes to words, shared by both sides.
+/// The map from lanes to words.
+struct WordMap {
+  explicit WordMap(const ColumnLayout &column)
+      : perWord(32 / column.bits), words(column.width / perWord), rows(std::max<int64_t>(1, lanes / words)),
+        parts(std::max<int64_t>(1, words / lanes)) {}
+
+  int64_t perWord; ///< codes of a word
+  int64_t words;   ///< words of a row
+  int64_t rows;    ///< rows of a vector (1 where a row has 16 words or more)
+  int64_t parts;   ///< vectors of a row (1 where a row has 16 words or less)
+};
+
+/// What both sides read from pages.
 class WordRows {
 public:
   WordRows(AttendContext &ctx, SegmentAccess segment)
-      : ctx_(ctx), k_(ctx.k), segment_(segment), unpacker_(ctx, *segment.column), perWord_(unpacker_.codesPerWord()),
-        words_(segment.column->width / perWord_), rows_(std::max<int64_t>(1, lanes / words_)),
-        parts_(std::max<int64_t>(1, words_ / lanes)) {}
+      : ctx_(ctx), k_(ctx.k), segment_(segment), unpacker_(ctx.k, *segment.column), map_(*segment.column), perWord_(map_.perWord),
+        words_(map_.words), rows_(map_.rows), parts_(map_.parts) {}
 
 protected:
   /// The words of part `part` of the rows that start at row + ahead * rows_.
@@ -74,10 +85,8 @@ protected:
   KernelBuilder &k_;
   SegmentAccess segment_;
   CodeUnpacker unpacker_;
-  int64_t perWord_; ///< codes of a word
-  int64_t words_;   ///< words of a row
-  int64_t rows_;    ///< rows of a vector (1 where a row has 16 words or more)
-  int64_t parts_;   ///< vectors of a row (1 where a row has 16 words or less)
+  WordMap map_;
+  int64_t perWord_, words_, rows_, parts_;
 };
 
 class WordLogitLeaf final : public AttendLogitLeaf, WordRows {
@@ -107,7 +116,7 @@ public:
   }
 
 private:
-  /// queries_[head][part][j][lane] = q of code j of the lane's word; querySums_[head][part][lane] = their sum over j.
+  /// queries_[head][part][j][lane] = q / weight(j) of code j of the lane's word; querySums_[head][part][lane] = sum of q.
   void orderQueries() {
     SmallVector<int32_t> offsets;
     for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -121,7 +130,7 @@ private:
         Value to = k_.add(k_.mul(head, parts_ * perWord_ * lanes), part * perWord_ * lanes);
         for (int64_t j = 0; j < perWord_; ++j) {
           Value query = k_.gather(source_, k_.add(from, j), lanesOffsets);
-          k_.storeVector(query, queries_, k_.add(to, j * lanes));
+          k_.storeVector(k_.mul(query, k_.splatF32(1.0 / unpacker_.weight(j))), queries_, k_.add(to, j * lanes));
           sum = j == 0 ? query : k_.add(sum, query);
         }
         k_.storeVector(sum, querySums_, k_.add(k_.mul(head, parts_ * lanes), part * lanes));
@@ -179,16 +188,12 @@ private:
                  ArrayRef<Value> sums, SmallVector<Value> &totals) {
     for (int64_t i = 0; i < n; ++i) {
       Value scale = loadGroups(PlaneRole::Scales, row, page, vector + i, part);
-      Value constant = unpacker_.isPureScale()
-                           ? Value()
-                           : unpacker_.constantTerm(scale, loadGroups(PlaneRole::Zeros, row, page, vector + i, part));
+      Value constant = unpacker_.constantTerm(scale, loadGroups(PlaneRole::Zeros, row, page, vector + i, part));
       for (int64_t h = 0; h < heads; ++h) {
         Value &total = totals[h * n + i];
-        if (constant) {
-          Value querySum = k_.loadVector(querySums_, k_.index(((firstHead + h) * parts_ + part) * lanes));
-          total = total ? k_.fma(constant, querySum, total) : k_.mul(constant, querySum);
-        }
-        total = total ? k_.fma(sums[h * n + i], scale, total) : k_.mul(sums[h * n + i], scale);
+        Value querySum = k_.loadVector(querySums_, k_.index(((firstHead + h) * parts_ + part) * lanes));
+        total = total ? k_.fma(constant, querySum, total) : k_.mul(constant, querySum);
+        total = k_.fma(sums[h * n + i], scale, total);
       }
     }
   }
@@ -217,9 +222,7 @@ private:
 class WordValueLeaf final : public AttendValueLeaf, WordRows {
 public:
   WordValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset)
-      : WordRows(ctx, segment), offset_(offset), private_(ctx.sumsStride) {
-    constants_ = private_ + parts_ * perWord_ * lanes;
-    ctx.sumsStride = constants_ + parts_ * lanes;
+      : WordRows(ctx, segment), codes_(offset), constants_(offset + parts_ * perWord_ * lanes) {
     weights_ = attendScratch(k_, attendTile * ctx.spec.group() * parts_ * lanes);
   }
 
@@ -236,31 +239,6 @@ public:
             emitCodes(first, end, page, part, j, std::min(atOnce, perWord_ - j), head, heads);
           }
         }
-      }
-    });
-  }
-
-  /// Sums over the rows of a vector, constants added, in channel order.
-  void finish() override {
-    k_.forLoop(k_.index(ctx_.spec.group()), [&](Value head) {
-      Value base = k_.mul(head, ctx_.sumsStride);
-      for (int64_t part = 0; part < parts_; ++part) {
-        Value constant = k_.loadVector(ctx_.sums, k_.add(base, constants_ + part * lanes));
-        k_.forLoop(k_.index(perWord_), [&](Value j) {
-          Value place = k_.add(k_.add(base, private_ + part * perWord_ * lanes), k_.mul(j, lanes));
-          Value sum = k_.add(k_.loadVector(ctx_.sums, place), constant);
-          for (int64_t half = lanes / 2; half >= words_; half /= 2) {
-            SmallVector<int64_t> partner;
-            for (int64_t lane = 0; lane < lanes; ++lane) {
-              partner.push_back(lane ^ half);
-            }
-            sum = k_.add(sum, k_.shuffle(sum, sum, partner));
-          }
-          for (int64_t lane = 0; lane < std::min(words_, lanes); ++lane) {
-            Value to = k_.add(k_.add(base, offset_ + (part * lanes + lane) * perWord_), j);
-            k_.store(k_.add(k_.load(ctx_.sums, to), k_.extractLane(sum, lane)), ctx_.sums, to);
-          }
-        });
       }
     });
   }
@@ -286,8 +264,7 @@ private:
       SmallVector<Value> next(carried), scales, terms;
       for (int64_t part = 0; part < parts_; ++part) {
         scales.push_back(loadGroups(PlaneRole::Scales, row, page, 0, part));
-        terms.push_back(unpacker_.isPureScale() ? Value()
-                                                : unpacker_.constantTerm(scales[part], loadGroups(PlaneRole::Zeros, row, page, 0, part)));
+        terms.push_back(unpacker_.constantTerm(scales[part], loadGroups(PlaneRole::Zeros, row, page, 0, part)));
         maskRows(row, end, scales[part]);
         maskRows(row, end, terms[part]);
       }
@@ -296,9 +273,7 @@ private:
         Value p = loadWeights(k_.add(k_.sub(row, tileStart), (firstHead + head) * attendTileStride));
         for (int64_t part = 0; part < parts_; ++part) {
           k_.storeVector(k_.mul(p, scales[part]), weights_, weightsPlace(vector, firstHead + head, part));
-          if (terms[part]) {
-            next[head * parts_ + part] = k_.fma(p, terms[part], next[head * parts_ + part]);
-          }
+          next[head * parts_ + part] = k_.fma(p, terms[part], next[head * parts_ + part]);
         }
       }
       return next;
@@ -321,7 +296,7 @@ private:
   }
   /// Lanes of rows behind the last one become 0, whatever was read there.
   void maskRows(Value row, Value end, Value &values) {
-    if (rows_ == 1 || !values) {
+    if (rows_ == 1) {
       return;
     }
     Value lanesLeft = k_.mul(k_.sub(end, row), words_);
@@ -331,7 +306,7 @@ private:
   void emitCodes(Value first, Value end, Value page, int64_t part, int64_t firstCode, int64_t codes, int64_t firstHead, int64_t heads) {
     auto place = [&](int64_t i) {
       int64_t head = firstHead + i / codes, j = firstCode + i % codes;
-      return k_.index(head * ctx_.sumsStride + private_ + (part * perWord_ + j) * lanes);
+      return k_.index(head * ctx_.sumsStride + codes_ + (part * perWord_ + j) * lanes);
     };
     SmallVector<Value> sums;
     for (int64_t i = 0; i < heads * codes; ++i) {
@@ -356,11 +331,39 @@ private:
     }
   }
 
-  int64_t offset_, private_, constants_;
+  int64_t codes_, constants_; ///< words of ctx.sums
   Value weights_; ///< f32 [64 / rows][G][parts][16]
 };
 
 } // namespace
+
+int64_t mlir::kvcache::cpu::wordSumsWidth(const ColumnLayout &column) {
+  WordMap map(column);
+  return map.parts * (map.perWord + 1) * lanes;
+}
+
+void mlir::kvcache::cpu::orderWordSums(KernelBuilder &k, const ColumnLayout &column, Value memref, int64_t from, int64_t to) {
+  WordMap map(column);
+  CodeUnpacker unpacker(k, column);
+  for (int64_t part = 0; part < map.parts; ++part) {
+    Value constant = k.loadVector(memref, k.index(from + (map.parts * map.perWord + part) * lanes));
+    for (int64_t j = 0; j < map.perWord; ++j) {
+      Value codes = k.loadVector(memref, k.index(from + (part * map.perWord + j) * lanes));
+      Value sum = k.fma(codes, k.splatF32(1.0 / unpacker.weight(j)), constant);
+      for (int64_t half = lanes / 2; half >= map.words; half /= 2) { // rows of a vector
+        SmallVector<int64_t> partner;
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          partner.push_back(lane ^ half);
+        }
+        sum = k.add(sum, k.shuffle(sum, sum, partner));
+      }
+      for (int64_t lane = 0; lane < std::min(map.words, lanes); ++lane) {
+        Value place = k.index(to + (part * lanes + lane) * map.perWord + j);
+        k.store(k.add(k.load(memref, place), k.extractLane(sum, lane)), memref, place);
+      }
+    }
+  }
+}
 
 std::unique_ptr<AttendLogitLeaf> mlir::kvcache::cpu::makeWordLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries,
                                                                        std::vector<std::function<void()>> &prepare) {

@@ -100,7 +100,6 @@ public:
     spec.wantsLse = spec.wantsLogits = true;
     spec.splitRows = 256;
     spec.accumulators = shape_.isa == Isa::V4 ? 16 : 4;
-    spec.tableLookup = shape_.isa == Isa::V4;
     return spec;
   }
 
