@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Parses the command line, runs one command, turns its status into an exit code and its report into
+// JSON. The JSON file appears whole or not at all, on failure too.
+
+#include "tools/commands/Command.h"
+
+#include "runtime/io/AtomicFile.h"
+#include "runtime/parallel/Parallel.h"
+#include "tools/commands/HostInfo.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+#include <map>
+
+namespace kvcache::tools {
+
+using rt::Status;
+using rt::StatusCode;
+
+static std::string oneLine(std::string text) {
+  for (char &c : text) {
+    c = c == '\n' || c == '\r' ? ' ' : c;
+  }
+  return text;
+}
+
+void printNote(const char *kind, const std::string &text) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", kind, oneLine(text));
+}
+
+Json toJson(const rt::KernelReport &kernel) {
+  return {{"name", kernel.name},
+          {"ops", kernel.ops},
+          {"target", kernel.target},
+          {"status", kernel.status},
+          {"reason", kernel.reason.empty() ? Json(nullptr) : Json(kernel.reason)},
+          {"bytes_read", kernel.bytesRead},
+          {"bytes_written", kernel.bytesWritten}};
+}
+
+Status addKernels(const rt::Execution &execution, bool requireFused, CommandReport &report) {
+  Status status;
+  for (const rt::KernelReport &kernel : execution.kernels()) {
+    if (requireFused && kernel.status != "fused" && status.isOk()) {
+      status = Status::checkFailed("--require-fused: kernel '" + kernel.name + "' is " +
+                                   kernel.status + ": " + kernel.reason);
+    }
+    report.kernels.push_back(kernel);
+  }
+  return status;
+}
+
+std::string kernelStatusText(const std::vector<rt::KernelReport> &kernels) {
+  std::map<std::string, int> counts;
+  std::string reasons;
+  for (const rt::KernelReport &kernel : kernels) {
+    ++counts[kernel.status];
+    if (kernel.status != "fused" && reasons.empty()) {
+      reasons = " (" + kernel.name + ": " + kernel.reason + ")";
+    }
+  }
+  std::string text;
+  for (const auto &[status, count] : counts) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, status);
+  }
+  return text.empty() ? "none" : text + reasons;
+}
+
+static int exitCodeOf(const Status &status) {
+  if (status.isOk()) {
+    return 0;
+  }
+  return status.code() == StatusCode::CheckFailed ? 1 : 2;
+}
+
+/// The argument of --json, found without the parser: a command line it refuses still leaves a
+/// report.
+static std::string findJsonPath(const std::vector<std::string> &argv) {
+  for (size_t i = 1; i < argv.size(); ++i) {
+    if (argv[i] == "--json" && i + 1 < argv.size()) {
+      return argv[i + 1];
+    }
+    if (argv[i].rfind("--json=", 0) == 0) {
+      return argv[i].substr(7);
+    }
+  }
+  return "";
+}
+
+static Status writeReport(const std::string &path, const std::string &command,
+                          const std::vector<std::string> &argv, const Status &status,
+                          const CommandReport &report) {
+  Json kernels = Json::array();
+  for (const rt::KernelReport &kernel : report.kernels) {
+    kernels.push_back(toJson(kernel));
+  }
+  Json json = {{"schema", "kvasir." + command + "/1"},
+               {"argv", argv},
+               {"version", KVASIR_VERSION},
+               {"host", hostInfo()},
+               {"seed", report.seed},
+               {"ok", status.isOk()},
+               {"error", status.isOk() ? Json(nullptr) : Json(oneLine(status.message()))},
+               {"rows", report.rows},
+               {"kernels", kernels}};
+  return rt::writeFileAtomically(path,
+                                 json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+/// Prints the one error line and writes the report; the exit code of both.
+static int finish(const std::string &jsonPath, const std::string &command,
+                  const std::vector<std::string> &argv, Status status,
+                  const CommandReport &report) {
+  std::fflush(stdout);
+  if (!jsonPath.empty()) {
+    Status written = writeReport(jsonPath, command, argv, status, report);
+    status = status.isOk() ? written : status;
+  }
+  if (!status.isOk()) {
+    printNote("error", status.message());
+  }
+  return exitCodeOf(status);
+}
+
+static Status runCommand(Command &command, const CommonOptions &common, CommandReport &report) {
+  try {
+    KVCACHE_RETURN_IF_ERROR(rt::setThreads(common.threads));
+    return command.run(common, report);
+  } catch (const std::bad_alloc &) {
+    return Status::unavailable("out of memory");
+  } catch (const std::exception &exception) {
+    return Status::internal(std::string("internal error: ") + exception.what());
+  }
+}
+
+int runDriver(int argc, char **argv, const char *description,
+              std::vector<std::unique_ptr<Command>> commands) {
+  std::vector<std::string> words(argv, argv + argc);
+  CLI::App app(description);
+  app.set_version_flag("--version", std::string(KVASIR_VERSION));
+  app.require_subcommand(1);
+  CommonOptions common;
+  for (const auto &command : commands) {
+    CLI::App *sub = app.add_subcommand(command->name(), command->summary());
+    sub->add_option("--json", common.json, "Write the result as one JSON object to this file");
+    sub->add_option("--threads", common.threads,
+                    "Threads to use; 0: as many as the process may use");
+    sub->add_flag("-v,--verbose", common.verbose, "Say more on stderr");
+    sub->footer(std::string("Example:\n  ") + command->example());
+    command->declare(*sub);
+  }
+  CommandReport report;
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0) {
+      return app.exit(error); // --help, --version
+    }
+    std::string command = argc > 1 ? argv[1] : "";
+    bool known = false;
+    for (const auto &one : commands) {
+      known = known || command == one->name();
+    }
+    return finish(known ? findJsonPath(words) : "", command, words, Status::badInput(error.what()),
+                  report);
+  }
+  for (const auto &command : commands) {
+    if (app.got_subcommand(command->name())) {
+      return finish(common.json, command->name(), words, runCommand(*command, common, report),
+                    report);
+    }
+  }
+  return 2;
+}
+
+} // namespace kvcache::tools
