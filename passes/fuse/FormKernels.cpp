@@ -29,9 +29,6 @@ bool isNest(Operation *op) {
   if (auto gather = dyn_cast<GatherOp>(op)) {
     return isa<AxisTensorType>(gather.getType());
   }
-  if (auto rope = dyn_cast<RopeOp>(op)) {
-    return isa<AxisTensorType>(rope.getType());
-  }
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
     return reduce.getFn() != "quantile";
   }

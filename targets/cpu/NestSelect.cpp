@@ -89,7 +89,8 @@ static Value compact(NestBody &body, Value n, Value out, Value base, Value carri
     Value count = k.toIndex(popcount(k, bits));
     body.when(k.ne(bits, k.i32(0)), [&] {
       Value positions = k.add(k.broadcast(k.toI32(start)), k.laneNumbers());
-      vector::CompressStoreOp::create(k.builder(), k.loc(), out, ValueRange{k.add(base, carried[0])}, bitsToMask(k, bits), positions);
+      vector::CompressStoreOp::create(k.builder(), k.loc(), out, ValueRange{k.add(base, carried[0])}, bitsToMask(k, bits), positions,
+                                      IntegerAttr()); // without it, a builder that swaps mask and value is taken
     });
     return SmallVector<Value>{k.add(carried[0], count), next};
   })[0];

@@ -27,7 +27,20 @@ int StorePlace::column(StringRef name) const {
   return found == names.end() ? -1 : static_cast<int>(found - names.begin());
 }
 
+AxisPlace StorePlace::tokenAxis(Extent rows) const {
+  return ragged ? AxisPlace{rows, -1, index, {"head"}} : AxisPlace{rows, -1, -1, {}};
+}
+
 namespace {
+
+/// Whether some gather of a cache of this type takes rows head by head.
+bool isRagged(MethodOp method, CacheType type) {
+  bool ragged = false;
+  method.walk([&](GatherOp gather) {
+    ragged = ragged || (gather.getType() == type && findAxisOfKind(axesOf(gather.getAt()), "head"));
+  });
+  return ragged;
+}
 
 std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
   static const std::pair<StringRef, proto::Program::Kind> kinds[] = {
@@ -90,6 +103,7 @@ LogicalResult declareStates(ScheduleContext &context) {
       return failure();
     }
     place->index = context.executable.stores_size();
+    place->ragged = isRagged(context.method, place->type);
     proto::Store *store = context.executable.add_stores();
     store->set_name(state.getSymName().str());
     store->set_row_heads(place->heads);

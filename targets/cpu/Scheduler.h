@@ -55,7 +55,10 @@ struct StorePlace {
   std::vector<::kvcache::abi::ColumnLayout> layouts;
   std::vector<std::string> names;
   int64_t heads = 1;
+  bool ragged = false;                 ///< heads may keep different rows; otherwise one row count serves all
   int column(StringRef name) const;
+  /// The token axis of this store, `rows` being its largest row count.
+  AxisPlace tokenAxis(Extent rows) const;
 };
 
 /// What is the same for all programs of one executable.

@@ -125,7 +125,6 @@ LogicalResult Scheduler::attend(AttendOp op) {
   spec.window = op.getCausal() ? context_.geometry.slidingWindow : 0;
   spec.ropeView = ropeViews_.contains(op.getCache());
   spec.accumulators = context_.wideRegisters ? 16 : 4;
-  spec.tableLookup = context_.wideRegisters;
   bool isOut = op.getOutput() == out_;
   spec.wantsOut = isOut || !op.getOutput().use_empty();
   bool sums = llvm::any_of(op.getStats().value_or(ArrayAttr::get(op.getContext(), {})).getAsRange<StatAttr>(),
@@ -222,12 +221,8 @@ LogicalResult Scheduler::statistic(AttendOp op, StatAttr stat, Value result, Att
     if (axis.getKind() == "query" || axis.getKind() == "channel") {
       return op.emitError() << "expected a sum over every query axis, got a result with axis '" << axis.getName() << "'";
     }
-    AxisPlace where{axis.getInteger() ? Extent::of(*axis.getInteger()) : capacity, -1, -1, {}};
-    if (axis.isDynamic()) {
-      where.store = store->index;
-      where.lengthAxes = {"head"};
-    }
-    place.places.push_back(where);
+    place.places.push_back(axis.isDynamic() ? store->tokenAxis(capacity)
+                                            : AxisPlace{Extent::of(*axis.getInteger()), -1, -1, {}});
   }
   spec.name = kernelName("sums");
   spec.sumsPerQueryHead = !sumsOverGroup(stat);

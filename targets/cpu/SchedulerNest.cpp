@@ -117,7 +117,7 @@ AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
   for (Value input : kernel.getInputs()) {
     if (const StorePlace *store = storeOf(input)) {
       if (findAxis(store->type.getRows(), axis.getName())) {
-        return {builder_.storeRows(store->index), -1, store->index, {"head"}};
+        return store->tokenAxis(builder_.storeRows(store->index));
       }
     } else if (auto found = tensors_.find(input); found != tensors_.end()) {
       for (auto [known, place] : llvm::zip(found->second.axes, found->second.places)) {
@@ -202,7 +202,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
       for (AxisAttr axis : store->type.getRows()) {
         AxisPlace place{Extent::of(axis.getInteger().value_or(1)), -1, -1, {}};
         if (axis.isDynamic()) {
-          place = {builder_.storeRows(store->index), -1, store->index, {"head"}};
+          place = store->tokenAxis(builder_.storeRows(store->index));
         }
         operand.axes.push_back(nestAxis(place, words, operands));
       }

@@ -107,6 +107,9 @@ struct CompilerProvider::State {
   };
 
   static LogicalResult load(Loaded &loaded, const std::string &method, const std::map<std::string, std::string> &parameters) {
+    // Emitters create ops of every kernel dialect, which nothing has parsed before.
+    loaded.context.loadAllAvailableDialects();
+    loaded.context.printOpOnDiagnostic(false);
     FailureOr<LoadedMethods> methods = loadMethods(loaded.context, method, parameters);
     if (failed(methods)) {
       return failure();
