@@ -46,7 +46,7 @@ ArrayRef<StringRef> mlir::kvcache::cpu::allowedUndefined() {
       "memcpy", "memmove", "memset", "kvcache_symmetric_eigen",
       "acosf", "asinf", "atanf", "atan2f", "cbrtf", "ceilf", "cosf", "coshf", "erff", "erfcf", "expf", "exp2f", "expm1f", "floorf",
       "fmodf", "logf", "log10f", "log1pf", "log2f", "powf", "sinf", "sinhf", "tanf", "tanhf",
-      "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "floor",
+      "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "sincos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "floor",
       "fmod", "log", "log10", "log1p", "log2", "pow", "sin", "sinh", "tan", "tanh"};
   return symbols;
 }
