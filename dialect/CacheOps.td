@@ -18,7 +18,7 @@ def KVCache_AttendOp : KVCache_ComputeOp<"attend"> {
     token; (C3) the output has the query's axes with k's feature axes replaced by v's; (C4) there is one
     result per statistic, with the query's axes left over and, for sums, the token axis.
   }];
-  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, OptionalAttr<ArrayAttr>:$stats);
+  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, OptionalAttr<KVCache_StatArrayAttr>:$stats);
   let results = (outs KVCache_Tensor:$output, Variadic<KVCache_Tensor>:$statistics);
   let assemblyFormat = [{
     $query `over` $cache (`causal` $causal^)? (`stats` `` custom<Stats>($stats)^)?
@@ -34,7 +34,7 @@ def KVCache_AppendOp : KVCache_ComputeOp<"append"> {
     (C1) columns exist and are named once; (C2) values have the column's feature axes, an axis of kind query
     or token along which rows are added, and some of the row axes; (C3) the result has the cache's type.
   }];
-  let arguments = (ins KVCache_Cache:$cache, ArrayAttr:$columns, Variadic<KVCache_Tensor>:$values);
+  let arguments = (ins KVCache_Cache:$cache, StrArrayAttr:$columns, Variadic<KVCache_Tensor>:$values);
   let results = (outs KVCache_Cache:$output);
   let assemblyFormat = [{
     $cache `,` custom<NamedOperands>($columns, $values) attr-dict `:` functional-type(operands, results)
@@ -60,7 +60,7 @@ def KVCache_SetColumnOp : KVCache_ComputeOp<"set_column"> {
     (C1) columns exist and are named once; (C2) values have row axes, then feature axes; (C3) the result has the
     cache's type.
   }];
-  let arguments = (ins KVCache_Cache:$cache, ArrayAttr:$columns, Variadic<KVCache_Tensor>:$values);
+  let arguments = (ins KVCache_Cache:$cache, StrArrayAttr:$columns, Variadic<KVCache_Tensor>:$values);
   let results = (outs KVCache_Cache:$output);
   let assemblyFormat = [{
     $cache `,` custom<NamedOperands>($columns, $values) attr-dict `:` functional-type(operands, results)

@@ -27,8 +27,7 @@ void KVCacheDialect::registerAttrs() {
       >();
 }
 
-//===-- extents and axes
-//----------------------------------------------------------------------------===//
+// ---- extents and axes ----
 
 FailureOr<Attribute> parseExtent(AsmParser &parser, bool allowDynamic) {
   MLIRContext *context = parser.getContext();
@@ -130,8 +129,7 @@ Attribute AxisAttr::parse(AsmParser &parser, Type) {
 
 void AxisAttr::print(AsmPrinter &printer) const { printer << '<' << str() << '>'; }
 
-//===-- storage
-//-------------------------------------------------------------------------------------===//
+// ---- storage ----
 
 /// Reads one balanced term of the storage grammar from the token stream and appends its text.
 static ParseResult readStorageText(AsmParser &parser, std::string &text, StringRef first,
@@ -232,8 +230,7 @@ Attribute StorageAttr::parse(AsmParser &parser, Type) {
 
 void StorageAttr::print(AsmPrinter &printer) const { printer << '<' << getText() << '>'; }
 
-//===-- columns, bindings
-//----------------------------------------------------------------------------===//
+// ---- columns, bindings ----
 
 Attribute ColumnAttr::parse(AsmParser &parser, Type) {
   StringRef name;

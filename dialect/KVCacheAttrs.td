@@ -106,4 +106,8 @@ def KVCache_StatAttr : KVCache_Attr<"Stat", "stat"> {
   let assemblyFormat = "`<` $kind (`,` $over^)? (`:` $last^)? `>`";
 }
 
+def KVCache_BindingArrayAttr : TypedArrayAttrBase<KVCache_BindingAttr, "an array of bindings">;
+def KVCache_TriggerArrayAttr : TypedArrayAttrBase<KVCache_TriggerAttr, "an array of triggers">;
+def KVCache_StatArrayAttr : TypedArrayAttrBase<KVCache_StatAttr, "an array of statistics">;
+
 #endif

@@ -63,8 +63,7 @@ static ParseResult parseAxes(AsmParser &parser, SmallVectorImpl<AxisAttr> &axes,
   }
 }
 
-//===-- tensor
-//--------------------------------------------------------------------------------------===//
+// ---- tensor ----
 
 static Type builtinElement(MLIRContext *context, StringRef name) {
   Builder b(context);
@@ -142,8 +141,7 @@ AxisTensorType AxisTensorType::get(MLIRContext *context, ArrayRef<AxisAttr> axes
   return get(context, axes, Attribute(TypeAttr::get(element)));
 }
 
-//===-- index set
-//------------------------------------------------------------------------------------===//
+// ---- index set ----
 
 Type IndexSetType::parse(AsmParser &parser) {
   SmallVector<AxisAttr> axes;
@@ -186,8 +184,7 @@ bool IndexSetType::isSelection() const {
          !getAxes().back().getTag().empty();
 }
 
-//===-- cache
-//----------------------------------------------------------------------------------------===//
+// ---- cache ----
 
 static ParseResult parseColumn(AsmParser &parser, SmallVectorImpl<ColumnAttr> &columns) {
   StringRef name, stop;

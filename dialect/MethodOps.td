@@ -80,8 +80,8 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
     `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind.
   }];
-  let arguments = (ins ArrayAttr:$kinds, ArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
-                       OptionalAttr<ArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition);
+  let arguments = (ins StrArrayAttr:$kinds, KVCache_BindingArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
+                       OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
@@ -116,7 +116,7 @@ def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
   let description = [{
     Each slot is taken from the method that defines it, in order. (C1) two or more distinct methods.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, ArrayAttr:$methods);
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefArrayAttr:$methods);
   let assemblyFormat = "$sym_name `=` $methods attr-dict";
   let hasVerifier = 1;
 }

@@ -23,8 +23,7 @@ void registerPrimitiveOps(KVCacheDialect *dialect) {
       >(dialect);
 }
 
-//===-- map
-//------------------------------------------------------------------------------------------===//
+// ---- map ----
 
 ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) {
   return parseScalarOp(parser, result, nullptr);
@@ -50,8 +49,7 @@ LogicalResult MapOp::verify() {
   return verifyScalarBody(*this, getScalarBody(), yielded); // C2, C3
 }
 
-//===-- reduce
-//---------------------------------------------------------------------------------------===//
+// ---- reduce ----
 
 static constexpr StringLiteral reductions[] = {"sum",    "mean",  "max",     "min",
                                                "argmax", "count", "quantile"};
@@ -91,8 +89,7 @@ LogicalResult ReduceOp::verify() {
   return success();
 }
 
-//===-- contract
-//-------------------------------------------------------------------------------------===//
+// ---- contract ----
 
 LogicalResult ContractOp::verify() {
   ArrayRef<AxisAttr> lhs = axesOf(getLhs()), rhs = axesOf(getRhs());
@@ -110,8 +107,7 @@ LogicalResult ContractOp::verify() {
   return expectAxes(*this, "result", without(united, getAxes()), axesOf(getOutput())); // C3
 }
 
-//===-- pool, iota, extent
-//---------------------------------------------------------------------------===//
+// ---- pool, iota, extent ----
 
 StringRef PoolOp::getFunction() {
   auto name = dyn_cast<StringAttr>(getFn());
@@ -156,8 +152,7 @@ LogicalResult ExtentOp::verify() {
   return failure(failed(expectAxis(*this, "operand", allAxes(getOf().getType()), getAxis()))); // C1
 }
 
-//===-- eigh
-//-----------------------------------------------------------------------------------------===//
+// ---- eigh ----
 
 LogicalResult EighOp::verify() {
   ArrayRef<AxisAttr> matrix = axesOf(getMatrix());

@@ -38,7 +38,7 @@ def KVCache_ReduceOp : KVCache_ComputeOp<"reduce"> {
     order; (C4) argmax and quantile take one axis, and quantile alone takes `at`; (C5) argmax yields
     an index set over the reduced axis, the others a tensor.
   }];
-  let arguments = (ins StrAttr:$fn, KVCache_Tensor:$input, ArrayAttr:$axes, Optional<KVCache_Element>:$at);
+  let arguments = (ins StrAttr:$fn, KVCache_Tensor:$input, StrArrayAttr:$axes, Optional<KVCache_Element>:$at);
   let results = (outs AnyTypeOf<[KVCache_Tensor, KVCache_Index]>:$output);
   let assemblyFormat = [{
     custom<Word>($fn) $input `over` custom<AxisNames>($axes) (`at` $at^)? attr-dict `:` functional-type(operands, results)
@@ -53,7 +53,7 @@ def KVCache_ContractOp : KVCache_ComputeOp<"contract"> {
     (C1) contracted axes are axes of both operands; (C2) shared axes have one extent; (C3) the result has
     the axes of lhs, then those of rhs, without the contracted ones.
   }];
-  let arguments = (ins KVCache_Tensor:$lhs, KVCache_Tensor:$rhs, ArrayAttr:$axes);
+  let arguments = (ins KVCache_Tensor:$lhs, KVCache_Tensor:$rhs, StrArrayAttr:$axes);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
     $lhs `,` $rhs `over` custom<AxisNames>($axes) attr-dict `:` functional-type(operands, results)

@@ -14,7 +14,7 @@ def KVCache_ScoreAttentionOp : KVCache_ComputeOp<"score.attention"> {
     and the cache's row axes but token; (C3) there is one result per statistic, with the query's axes left
     over and, for sums, the token axis.
   }];
-  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, ArrayAttr:$stats);
+  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, KVCache_StatArrayAttr:$stats);
   let results = (outs Variadic<KVCache_Tensor>:$statistics);
   let assemblyFormat = [{
     $query `over` $cache (`causal` $causal^)? `stats` `` custom<Stats>($stats)
@@ -28,7 +28,7 @@ def KVCache_ScoreNormOp : KVCache_ComputeOp<"score.norm"> {
   let description = [{
     sqrt(sum x^2) over the axes. (C1) they are axes of the input; (C2) the result has the others.
   }];
-  let arguments = (ins KVCache_Tensor:$input, ArrayAttr:$axes);
+  let arguments = (ins KVCache_Tensor:$input, StrArrayAttr:$axes);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = "$input `over` custom<AxisNames>($axes) attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

@@ -11,8 +11,10 @@ kvcache.method @all info {family = "test", paper = "none"} {
   kvcache.param @count = 64 : index in [1, 4096]
   // CHECK-NEXT: kvcache.param @bits = 2 : i64 in {2, 4}
   kvcache.param @bits = 2 : i64 in {2, 4}
-  // CHECK-NEXT: kvcache.param @share = 2.000000e-01 : f32 in [0.000000e+00, 1.000000e+00]
+  // CHECK-NEXT: kvcache.param @share = 0.2 : f32 in [0.0, 1.0]
   kvcache.param @share = 0.2 : f32 in [0.0, 1.0]
+  // CHECK-NEXT: kvcache.param @tiny = 1.0e-06 : f64
+  kvcache.param @tiny = 1.0e-6 : f64
   // CHECK-NEXT: kvcache.param @on = true
   kvcache.param @on = true
   // CHECK-NEXT: kvcache.param @fn = "avg" in {"avg", "max"}
