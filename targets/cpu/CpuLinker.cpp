@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Runs LLVM's linker inside the process. The linker reads and writes files: they lie in a temporary folder that is gone
-// when the call returns.
+// Runs LLVM's linker inside the process. The linker reads and writes files: they lie in a temporary
+// folder that is gone when the call returns.
 
 #include "targets/cpu/CpuPipeline.h"
 
@@ -51,14 +51,27 @@ static llvm::Error writeFile(const std::string &path, StringRef bytes) {
 llvm::Expected<std::string> mlir::kvcache::cpu::linkSharedObject(StringRef relocatable) {
   TemporaryFolder folder;
   if (folder.error()) {
-    return llvm::createStringError("cannot create a temporary folder to link in: " + folder.error().message());
+    return llvm::createStringError("cannot create a temporary folder to link in: " +
+                                   folder.error().message());
   }
   std::string inputPath = folder.file("kernels.o"), outputPath = folder.file("kernels.so");
   if (llvm::Error error = writeFile(inputPath, relocatable)) {
     return error;
   }
-  const char *arguments[] = {"ld.lld", "-shared", inputPath.c_str(), "-o", outputPath.c_str(), "--strip-all", "--build-id=none",
-                             "--threads=1", "-Bsymbolic", "--hash-style=gnu", "-z", "noexecstack", "-z", "relro"};
+  const char *arguments[] = {"ld.lld",
+                             "-shared",
+                             inputPath.c_str(),
+                             "-o",
+                             outputPath.c_str(),
+                             "--strip-all",
+                             "--build-id=none",
+                             "--threads=1",
+                             "-Bsymbolic",
+                             "--hash-style=gnu",
+                             "-z",
+                             "noexecstack",
+                             "-z",
+                             "relro"};
   std::string messages;
   llvm::raw_string_ostream stream(messages);
   static std::mutex oneAtATime; // the linker keeps its state in globals

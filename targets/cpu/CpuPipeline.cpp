@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// LLVM dialect to a shared object: translation, target attributes, the O3 pipeline, code generation, linking.
+// LLVM dialect to a shared object: translation, target attributes, the O3 pipeline, code
+// generation, linking.
 
 #include "targets/cpu/CpuPipeline.h"
 
@@ -42,18 +43,27 @@ std::vector<std::string> mlir::kvcache::cpu::featuresOf(Isa isa) {
 }
 
 ArrayRef<StringRef> mlir::kvcache::cpu::allowedUndefined() {
-  static const StringRef symbols[] = {
-      "memcpy", "memmove", "memset", "kvcache_symmetric_eigen",
-      "acosf", "asinf", "atanf", "atan2f", "cbrtf", "ceilf", "cosf", "coshf", "erff", "erfcf", "expf", "exp2f", "expm1f", "floorf",
-      "fmodf", "logf", "log10f", "log1pf", "log2f", "powf", "sinf", "sinhf", "tanf", "tanhf",
-      "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "sincos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "floor",
-      "fmod", "log", "log10", "log1p", "log2", "pow", "sin", "sinh", "tan", "tanh"};
+  static const StringRef symbols[] = {"memcpy", "memmove", "memset", "kvcache_symmetric_eigen",
+                                      "acosf",  "asinf",   "atanf",  "atan2f",
+                                      "cbrtf",  "ceilf",   "cosf",   "coshf",
+                                      "erff",   "erfcf",   "expf",   "exp2f",
+                                      "expm1f", "floorf",  "fmodf",  "logf",
+                                      "log10f", "log1pf",  "log2f",  "powf",
+                                      "sinf",   "sinhf",   "tanf",   "tanhf",
+                                      "acos",   "asin",    "atan",   "atan2",
+                                      "cbrt",   "ceil",    "cos",    "sincos",
+                                      "cosh",   "erf",     "erfc",   "exp",
+                                      "exp2",   "expm1",   "floor",  "fmod",
+                                      "log",    "log10",   "log1p",  "log2",
+                                      "pow",    "sin",     "sinh",   "tan",
+                                      "tanh"};
   return symbols;
 }
 
 void mlir::kvcache::cpu::registerKernelDialects(DialectRegistry &registry) {
-  registry.insert<arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+  registry
+      .insert<arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
+              math::MathDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }
@@ -75,8 +85,9 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(Isa isa, std::string &
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what asks for it
   options.NoTrappingFPMath = true;
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, nameOf(isa), "", options, llvm::Reloc::PIC_,
-                                                                          llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(
+      target->createTargetMachine(triple, nameOf(isa), "", options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
 /// Every function is made for `isa` and uses whole registers.
@@ -111,7 +122,8 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
-static bool generate(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType kind, std::string &out) {
+static bool generate(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType kind,
+                     std::string &out) {
   SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
@@ -124,7 +136,8 @@ static bool generate(llvm::Module &module, llvm::TargetMachine &machine, llvm::C
 }
 
 static llvm::Expected<std::vector<std::string>> undefinedSymbols(StringRef object) {
-  auto file = llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels"));
+  auto file =
+      llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels"));
   if (!file) {
     return file.takeError();
   }
@@ -144,19 +157,22 @@ static llvm::Expected<std::vector<std::string>> undefinedSymbols(StringRef objec
 }
 
 /// Object code, its symbols and the link.
-static LogicalResult produceObject(ModuleOp module, llvm::Module &llvmModule, llvm::TargetMachine &machine, CpuCode &code) {
+static LogicalResult produceObject(ModuleOp module, llvm::Module &llvmModule,
+                                   llvm::TargetMachine &machine, CpuCode &code) {
   std::string relocatable;
   if (!generate(llvmModule, machine, llvm::CodeGenFileType::ObjectFile, relocatable)) {
     return module.emitError("cannot generate code for this target");
   }
   auto undefined = undefinedSymbols(relocatable);
   if (!undefined) {
-    return module.emitError("cannot read the generated object: ") << llvm::toString(undefined.takeError());
+    return module.emitError("cannot read the generated object: ")
+           << llvm::toString(undefined.takeError());
   }
   code.undefined = std::move(*undefined);
   for (const std::string &name : code.undefined) {
     if (!llvm::is_contained(allowedUndefined(), name)) {
-      return module.emitError("kernels need the symbol '") << name << "', which loaders do not provide";
+      return module.emitError("kernels need the symbol '")
+             << name << "', which loaders do not provide";
     }
   }
   auto linked = linkSharedObject(relocatable);

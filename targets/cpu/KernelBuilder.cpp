@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The function of a kernel, its arguments, integer and float arithmetic and control. Memory and vector idioms are in
-// KernelIdioms.cpp.
+// The function of a kernel, its arguments, integer and float arithmetic and control. Memory and
+// vector idioms are in KernelIdioms.cpp.
 
 #include "targets/cpu/KernelBuilder.h"
 
@@ -74,22 +74,31 @@ Value KernelBuilder::arg(StringRef name) const {
   llvm::report_fatal_error("kernel has no argument '" + name + "'");
 }
 
-// ---- constants and types --------------------------------------------------------------------------------------------
+// ---- constants and types
+// --------------------------------------------------------------------------------------------
 
-Value KernelBuilder::index(int64_t value) { return arith::ConstantIndexOp::create(b_, loc_, value); }
-Value KernelBuilder::i1(bool value) { return arith::ConstantOp::create(b_, loc_, b_.getBoolAttr(value)); }
+Value KernelBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(b_, loc_, value);
+}
+Value KernelBuilder::i1(bool value) {
+  return arith::ConstantOp::create(b_, loc_, b_.getBoolAttr(value));
+}
 Value KernelBuilder::i32(int64_t value) {
   return arith::ConstantOp::create(b_, loc_, b_.getI32IntegerAttr(static_cast<int32_t>(value)));
 }
-Value KernelBuilder::i64(int64_t value) { return arith::ConstantOp::create(b_, loc_, b_.getI64IntegerAttr(value)); }
+Value KernelBuilder::i64(int64_t value) {
+  return arith::ConstantOp::create(b_, loc_, b_.getI64IntegerAttr(value));
+}
 Value KernelBuilder::f32(double value) {
   return arith::ConstantOp::create(b_, loc_, b_.getF32FloatAttr(static_cast<float>(value)));
 }
 Value KernelBuilder::splatF32(double value, int64_t n) {
-  return arith::ConstantOp::create(b_, loc_, DenseElementsAttr::get(vec(f32Type(), n), static_cast<float>(value)));
+  return arith::ConstantOp::create(
+      b_, loc_, DenseElementsAttr::get(vec(f32Type(), n), static_cast<float>(value)));
 }
 Value KernelBuilder::splatI32(int64_t value, int64_t n) {
-  return arith::ConstantOp::create(b_, loc_, DenseElementsAttr::get(vec(i32Type(), n), static_cast<int32_t>(value)));
+  return arith::ConstantOp::create(
+      b_, loc_, DenseElementsAttr::get(vec(i32Type(), n), static_cast<int32_t>(value)));
 }
 Value KernelBuilder::broadcast(Value scalar, int64_t n) {
   return vector::BroadcastOp::create(b_, loc_, vec(scalar.getType(), n), scalar);
@@ -116,7 +125,8 @@ Type KernelBuilder::elemType(abi::ElementType elem) {
   llvm_unreachable("unknown element type");
 }
 
-// ---- arithmetic -----------------------------------------------------------------------------------------------------
+// ---- arithmetic
+// -----------------------------------------------------------------------------------------------------
 
 /// Creates the float or the integer op, whichever fits the operands, folded when constant.
 template <typename FloatOp, typename IntegerOp>
@@ -124,14 +134,24 @@ static Value arithmetic(OpBuilder &b, Location loc, Value x, Value y) {
   return isFloat(x) ? b.createOrFold<FloatOp>(loc, x, y) : b.createOrFold<IntegerOp>(loc, x, y);
 }
 
-Value KernelBuilder::add(Value x, Value y) { return arithmetic<arith::AddFOp, arith::AddIOp>(b_, loc_, x, y); }
-Value KernelBuilder::sub(Value x, Value y) { return arithmetic<arith::SubFOp, arith::SubIOp>(b_, loc_, x, y); }
-Value KernelBuilder::mul(Value x, Value y) { return arithmetic<arith::MulFOp, arith::MulIOp>(b_, loc_, x, y); }
-Value KernelBuilder::floorDiv(Value x, Value y) { return b_.createOrFold<arith::DivUIOp>(loc_, x, y); }
+Value KernelBuilder::add(Value x, Value y) {
+  return arithmetic<arith::AddFOp, arith::AddIOp>(b_, loc_, x, y);
+}
+Value KernelBuilder::sub(Value x, Value y) {
+  return arithmetic<arith::SubFOp, arith::SubIOp>(b_, loc_, x, y);
+}
+Value KernelBuilder::mul(Value x, Value y) {
+  return arithmetic<arith::MulFOp, arith::MulIOp>(b_, loc_, x, y);
+}
+Value KernelBuilder::floorDiv(Value x, Value y) {
+  return b_.createOrFold<arith::DivUIOp>(loc_, x, y);
+}
 Value KernelBuilder::rem(Value x, Value y) { return b_.createOrFold<arith::RemUIOp>(loc_, x, y); }
 Value KernelBuilder::div(Value x, Value y) { return b_.createOrFold<arith::DivFOp>(loc_, x, y); }
 Value KernelBuilder::neg(Value x) { return b_.createOrFold<arith::NegFOp>(loc_, x); }
-Value KernelBuilder::fma(Value x, Value y, Value z) { return b_.createOrFold<math::FmaOp>(loc_, x, y, z); }
+Value KernelBuilder::fma(Value x, Value y, Value z) {
+  return b_.createOrFold<math::FmaOp>(loc_, x, y, z);
+}
 Value KernelBuilder::andi(Value x, Value y) { return b_.createOrFold<arith::AndIOp>(loc_, x, y); }
 Value KernelBuilder::ori(Value x, Value y) { return b_.createOrFold<arith::OrIOp>(loc_, x, y); }
 Value KernelBuilder::xori(Value x, Value y) { return b_.createOrFold<arith::XOrIOp>(loc_, x, y); }
@@ -144,8 +164,10 @@ Value KernelBuilder::min(Value x, Value y) {
 Value KernelBuilder::max(Value x, Value y) {
   return isFloat(x) ? select(gt(x, y), x, y) : b_.createOrFold<arith::MaxSIOp>(loc_, x, y);
 }
-static Value compare(OpBuilder &b, Location loc, arith::CmpFPredicate onFloats, arith::CmpIPredicate onIntegers, Value x, Value y) {
-  return isFloat(x) ? b.createOrFold<arith::CmpFOp>(loc, onFloats, x, y) : b.createOrFold<arith::CmpIOp>(loc, onIntegers, x, y);
+static Value compare(OpBuilder &b, Location loc, arith::CmpFPredicate onFloats,
+                     arith::CmpIPredicate onIntegers, Value x, Value y) {
+  return isFloat(x) ? b.createOrFold<arith::CmpFOp>(loc, onFloats, x, y)
+                    : b.createOrFold<arith::CmpIOp>(loc, onIntegers, x, y);
 }
 Value KernelBuilder::lt(Value x, Value y) {
   return compare(b_, loc_, arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt, x, y);
@@ -178,9 +200,15 @@ static Value convertInteger(OpBuilder &b, Location loc, Value value, Type elem) 
   }
   return b.createOrFold<arith::TruncIOp>(loc, to, value);
 }
-Value KernelBuilder::toIndex(Value integer) { return convertInteger(b_, loc_, integer, b_.getIndexType()); }
-Value KernelBuilder::toI32(Value integer) { return convertInteger(b_, loc_, integer, b_.getI32Type()); }
-Value KernelBuilder::toI64(Value integer) { return convertInteger(b_, loc_, integer, b_.getI64Type()); }
+Value KernelBuilder::toIndex(Value integer) {
+  return convertInteger(b_, loc_, integer, b_.getIndexType());
+}
+Value KernelBuilder::toI32(Value integer) {
+  return convertInteger(b_, loc_, integer, b_.getI32Type());
+}
+Value KernelBuilder::toI64(Value integer) {
+  return convertInteger(b_, loc_, integer, b_.getI64Type());
+}
 Value KernelBuilder::intToF32(Value integer) {
   if (getElementTypeOrSelf(integer.getType()).isIndex()) {
     integer = toI64(integer);
@@ -188,7 +216,8 @@ Value KernelBuilder::intToF32(Value integer) {
   return b_.createOrFold<arith::SIToFPOp>(loc_, withElement(integer.getType(), f32Type()), integer);
 }
 Value KernelBuilder::f32ToInt(Value number) {
-  return b_.createOrFold<arith::FPToSIOp>(loc_, withElement(number.getType(), i32Type()), roundEven(number));
+  return b_.createOrFold<arith::FPToSIOp>(loc_, withElement(number.getType(), i32Type()),
+                                          roundEven(number));
 }
 Value KernelBuilder::bitcast(Value value, Type type) {
   if (value.getType() == type) {
@@ -203,7 +232,8 @@ Value KernelBuilder::extendU8(Value value) {
   return b_.createOrFold<arith::ExtUIOp>(loc_, withElement(value.getType(), i32Type()), value);
 }
 
-// ---- control --------------------------------------------------------------------------------------------------------
+// ---- control
+// --------------------------------------------------------------------------------------------------------
 
 void KernelBuilder::forLoop(Value lo, Value hi, Value step, LoopBody body) {
   forLoop(lo, hi, step, ValueRange{}, [&](Value iv, ValueRange) {
@@ -212,13 +242,15 @@ void KernelBuilder::forLoop(Value lo, Value hi, Value step, LoopBody body) {
   });
 }
 
-SmallVector<Value> KernelBuilder::forLoop(Value lo, Value hi, Value step, ValueRange init, CarryBody body) {
-  auto loop = scf::ForOp::create(b_, loc_, lo, hi, step, init, [&](OpBuilder &, Location, Value iv, ValueRange carried) {
-    OpBuilder::InsertionGuard guard(b_);
-    b_.setInsertionPointToEnd(iv.getParentBlock());
-    SmallVector<Value> results = body(iv, carried);
-    scf::YieldOp::create(b_, loc_, results);
-  });
+SmallVector<Value> KernelBuilder::forLoop(Value lo, Value hi, Value step, ValueRange init,
+                                          CarryBody body) {
+  auto loop = scf::ForOp::create(b_, loc_, lo, hi, step, init,
+                                 [&](OpBuilder &, Location, Value iv, ValueRange carried) {
+                                   OpBuilder::InsertionGuard guard(b_);
+                                   b_.setInsertionPointToEnd(iv.getParentBlock());
+                                   SmallVector<Value> results = body(iv, carried);
+                                   scf::YieldOp::create(b_, loc_, results);
+                                 });
   return SmallVector<Value>(loop.getResults());
 }
 
@@ -233,12 +265,14 @@ SmallVector<Value> KernelBuilder::forVectors(Value count, ValueRange init, Vecto
   return forVectors(index(0), count, init, body);
 }
 
-SmallVector<Value> KernelBuilder::forVectors(Value lo, Value hi, ValueRange init, VectorCarryBody body) {
+SmallVector<Value> KernelBuilder::forVectors(Value lo, Value hi, ValueRange init,
+                                             VectorCarryBody body) {
   Value count = max(sub(hi, lo), index(0));
   Value left = rem(count, lanes);
   Value fullEnd = add(lo, sub(count, left));
-  SmallVector<Value> carried = forLoop(lo, fullEnd, index(lanes), init,
-                                       [&](Value start, ValueRange values) { return body(start, Value(), values); });
+  SmallVector<Value> carried =
+      forLoop(lo, fullEnd, index(lanes), init,
+              [&](Value start, ValueRange values) { return body(start, Value(), values); });
   if (std::optional<int64_t> constant = getConstantIntValue(left); constant && *constant == 0) {
     return carried;
   }
@@ -254,7 +288,8 @@ void KernelBuilder::ifThen(Value condition, llvm::function_ref<void()> then) {
   then();
 }
 
-SmallVector<Value> KernelBuilder::ifElse(Value condition, TypeRange types, llvm::function_ref<SmallVector<Value>()> then,
+SmallVector<Value> KernelBuilder::ifElse(Value condition, TypeRange types,
+                                         llvm::function_ref<SmallVector<Value>()> then,
                                          llvm::function_ref<SmallVector<Value>()> otherwise) {
   if (types.empty()) {
     ifThen(condition, [&] { then(); });
@@ -271,8 +306,9 @@ SmallVector<Value> KernelBuilder::ifElse(Value condition, TypeRange types, llvm:
   return SmallVector<Value>(branch.getResults());
 }
 
-SmallVector<Value> KernelBuilder::whileLoop(ValueRange init, llvm::function_ref<Value(ValueRange)> condition,
-                                            llvm::function_ref<SmallVector<Value>(ValueRange)> body) {
+SmallVector<Value>
+KernelBuilder::whileLoop(ValueRange init, llvm::function_ref<Value(ValueRange)> condition,
+                         llvm::function_ref<SmallVector<Value>(ValueRange)> body) {
   auto inside = [&](Block *block, llvm::function_ref<void()> emit) {
     OpBuilder::InsertionGuard guard(b_);
     b_.setInsertionPointToEnd(block);
@@ -281,7 +317,8 @@ SmallVector<Value> KernelBuilder::whileLoop(ValueRange init, llvm::function_ref<
   auto loop = scf::WhileOp::create(
       b_, loc_, TypeRange(init), init,
       [&](OpBuilder &nested, Location, ValueRange carried) {
-        inside(nested.getInsertionBlock(), [&] { scf::ConditionOp::create(b_, loc_, condition(carried), carried); });
+        inside(nested.getInsertionBlock(),
+               [&] { scf::ConditionOp::create(b_, loc_, condition(carried), carried); });
       },
       [&](OpBuilder &nested, Location, ValueRange carried) {
         inside(nested.getInsertionBlock(), [&] { scf::YieldOp::create(b_, loc_, body(carried)); });
@@ -289,7 +326,9 @@ SmallVector<Value> KernelBuilder::whileLoop(ValueRange init, llvm::function_ref<
   return SmallVector<Value>(loop.getResults());
 }
 
-SmallVector<Value> KernelBuilder::splitTask(ArrayRef<Value> grid) { return delinearize(task_, grid); }
+SmallVector<Value> KernelBuilder::splitTask(ArrayRef<Value> grid) {
+  return delinearize(task_, grid);
+}
 
 SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<Value> dims) {
   SmallVector<Value> indices(dims.size());
@@ -305,7 +344,8 @@ Value KernelBuilder::laneNumbers(int64_t n) {
   for (int64_t lane = 0; lane < n; ++lane) {
     numbers.push_back(static_cast<int32_t>(lane));
   }
-  return arith::ConstantOp::create(b_, loc_, DenseElementsAttr::get(vec(i32Type(), n), ArrayRef<int32_t>(numbers)));
+  return arith::ConstantOp::create(
+      b_, loc_, DenseElementsAttr::get(vec(i32Type(), n), ArrayRef<int32_t>(numbers)));
 }
 
 Value KernelBuilder::tailMask(Value start, Value end, int64_t n) {

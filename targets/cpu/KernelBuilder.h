@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Builds one kernel: `func.func @name(%task: index, args...) -> i32` over rank-1 memrefs (runtime/abi/KernelAbi.h), and
-// offers the idioms its body is written with. Vectors have 16 lanes everywhere; LLVM splits them on narrower machines.
+// Builds one kernel: `func.func @name(%task: index, args...) -> i32` over rank-1 memrefs
+// (runtime/abi/KernelAbi.h), and offers the idioms its body is written with. Vectors have 16 lanes
+// everywhere; LLVM splits them on narrower machines.
 //
-// Invariant: nothing here lets LLVM reassociate or contract. A product and a sum are fused only where the caller asks
-// for `fma`; horizontal sums have one fixed order. So the same IR gives the same bits on every instruction set.
+// Invariant: nothing here lets LLVM reassociate or contract. A product and a sum are fused only
+// where the caller asks for `fma`; horizontal sums have one fixed order. So the same IR gives the
+// same bits on every instruction set.
 
 #pragma once
 
@@ -23,26 +25,31 @@ namespace mlir::kvcache::cpu {
 /// Lanes of every vector in kernels.
 constexpr int64_t lanes = 16;
 
-/// What a kernel argument is. A store becomes two function arguments, `<name>.arena` and `<name>.view`.
+/// What a kernel argument is. A store becomes two function arguments, `<name>.arena` and
+/// `<name>.view`.
 struct KernelArg {
   enum class Kind { Buffer, Scalars, Store };
   Kind kind = Kind::Buffer;
   std::string name;
   ::kvcache::abi::ElementType elem = ::kvcache::abi::ElementType::F32; ///< Buffer only
 
-  static KernelArg buffer(std::string name, ::kvcache::abi::ElementType elem) { return {Kind::Buffer, std::move(name), elem}; }
+  static KernelArg buffer(std::string name, ::kvcache::abi::ElementType elem) {
+    return {Kind::Buffer, std::move(name), elem};
+  }
   static KernelArg scalars(std::string name) { return {Kind::Scalars, std::move(name), {}}; }
   static KernelArg store(std::string name) { return {Kind::Store, std::move(name), {}}; }
 };
 
-/// Insertion point, location and idioms of one kernel body. All `Value` parameters called index, start, count, offset
-/// are of type `index`; masks are vector<16xi1> or null (all lanes); "vector" without more is vector<16xf32>.
+/// Insertion point, location and idioms of one kernel body. All `Value` parameters called index,
+/// start, count, offset are of type `index`; masks are vector<16xi1> or null (all lanes); "vector"
+/// without more is vector<16xf32>.
 class KernelBuilder {
 public:
   using LoopBody = llvm::function_ref<void(Value iv)>;
   using CarryBody = llvm::function_ref<SmallVector<Value>(Value iv, ValueRange carried)>;
   using VectorBody = llvm::function_ref<void(Value start, Value mask)>;
-  using VectorCarryBody = llvm::function_ref<SmallVector<Value>(Value start, Value mask, ValueRange carried)>;
+  using VectorCarryBody =
+      llvm::function_ref<SmallVector<Value>(Value start, Value mask, ValueRange carried)>;
 
   /// Creates the function at the end of `module` and puts the insertion point into its body.
   KernelBuilder(ModuleOp module, StringRef name, ArrayRef<KernelArg> args);
@@ -60,7 +67,8 @@ public:
   Value arena(StringRef store) const { return arg((store + ".arena").str()); }
   Value view(StringRef store) const { return arg((store + ".view").str()); }
 
-  // ---- constants and types ------------------------------------------------------------------------------------
+  // ---- constants and types
+  // ------------------------------------------------------------------------------------
 
   Value index(int64_t value);
   Value i1(bool value);
@@ -78,7 +86,8 @@ public:
   /// The MLIR type of elements in memory (U8 and I8 are i8).
   Type elemType(::kvcache::abi::ElementType elem);
 
-  // ---- integers and floats (scalars or vectors of equal type; folded when constant) ----------------------------
+  // ---- integers and floats (scalars or vectors of equal type; folded when constant)
+  // ----------------------------
 
   Value add(Value a, Value b);
   Value sub(Value a, Value b);
@@ -111,7 +120,8 @@ public:
   Value neg(Value a);          ///< floats
   /// a * b + c with one rounding, in the caller's explicit wish.
   Value fma(Value a, Value b, Value c);
-  /// Integer scalars or vectors to `index`, i32, i64 (signed); i32 to f32 and back (to nearest even, in range).
+  /// Integer scalars or vectors to `index`, i32, i64 (signed); i32 to f32 and back (to nearest
+  /// even, in range).
   Value toIndex(Value integer);
   Value toI32(Value integer);
   Value toI64(Value integer);
@@ -122,21 +132,23 @@ public:
   /// i8 vector / scalar to i32, without sign.
   Value extendU8(Value value);
 
-  // ---- control --------------------------------------------------------------------------------------------------
+  // ---- control
+  // --------------------------------------------------------------------------------------------------
 
   /// for (iv = lo; iv < hi; iv += step)
   void forLoop(Value lo, Value hi, Value step, LoopBody body);
   void forLoop(Value count, LoopBody body) { forLoop(index(0), count, index(1), body); }
   /// The same with values carried from one turn to the next; returns the last ones.
   SmallVector<Value> forLoop(Value lo, Value hi, Value step, ValueRange init, CarryBody body);
-  /// Full vectors of [0, count) with a null mask, then, when a remainder is left, once more with a mask.
-  /// `body` is called twice to emit the two copies.
+  /// Full vectors of [0, count) with a null mask, then, when a remainder is left, once more with a
+  /// mask. `body` is called twice to emit the two copies.
   void forVectors(Value count, VectorBody body);
   SmallVector<Value> forVectors(Value count, ValueRange init, VectorCarryBody body);
   /// Same over [lo, hi).
   SmallVector<Value> forVectors(Value lo, Value hi, ValueRange init, VectorCarryBody body);
   void ifThen(Value condition, llvm::function_ref<void()> then);
-  SmallVector<Value> ifElse(Value condition, TypeRange types, llvm::function_ref<SmallVector<Value>()> then,
+  SmallVector<Value> ifElse(Value condition, TypeRange types,
+                            llvm::function_ref<SmallVector<Value>()> then,
                             llvm::function_ref<SmallVector<Value>()> otherwise);
   /// while (condition(carried)) carried = body(carried)
   SmallVector<Value> whileLoop(ValueRange init, llvm::function_ref<Value(ValueRange)> condition,
@@ -150,7 +162,8 @@ public:
   /// vector<16xi32> {0, 1, .. 15}
   Value laneNumbers(int64_t n = lanes);
 
-  // ---- memory ---------------------------------------------------------------------------------------------------
+  // ---- memory
+  // ---------------------------------------------------------------------------------------------------
 
   /// Scalar element as it lies in memory / as f32 (f32, f16, bf16; integers are converted) .
   Value load(Value memref, Value index);
@@ -158,22 +171,26 @@ public:
   void store(Value value, Value memref, Value index);
   /// Rounds an f32 to the element type of `memref` (to nearest even) and stores it.
   void storeScalarF32(Value value, Value memref, Value index);
-  /// n lanes from element `index` on, as they lie in memory; masked-off lanes read as 0 and are not touched.
+  /// n lanes from element `index` on, as they lie in memory; masked-off lanes read as 0 and are not
+  /// touched.
   Value loadVector(Value memref, Value index, Value mask = {}, int64_t n = lanes);
   void storeVector(Value vector, Value memref, Value index, Value mask = {});
-  /// The same widened to f32 from f32, f16, bf16 (integers: converted), and narrowed to nearest even.
+  /// The same widened to f32 from f32, f16, bf16 (integers: converted), and narrowed to nearest
+  /// even.
   Value loadF32(Value memref, Value index, Value mask = {}, int64_t n = lanes);
   void storeF32(Value vector, Value memref, Value index, Value mask = {});
   /// Integers (i8 taken as unsigned) as vector<nxi32>.
   Value loadI32(Value memref, Value index, Value mask = {}, int64_t n = lanes);
-  /// Elements index + offsets[l] (vector<16xi32>), as they lie in memory; masked-off lanes read as 0.
+  /// Elements index + offsets[l] (vector<16xi32>), as they lie in memory; masked-off lanes read as
+  /// 0.
   Value gather(Value memref, Value index, Value offsets, Value mask = {});
   /// Widens a scalar or vector as it lies in memory to f32; narrows f32 to `elem`.
   Value widen(Value value);
   Value narrow(Value f32Value, Type elem);
   /// memref<?xT> that starts at byte `offset` of a memref<?xi8>; the address must be aligned to T.
   Value typedAt(Value bytes, Value offset, ::kvcache::abi::ElementType elem);
-  /// n bytes at any address of a memref<?xi8> as a vector of `elem` (n bytes in all): one unaligned load.
+  /// n bytes at any address of a memref<?xi8> as a vector of `elem` (n bytes in all): one unaligned
+  /// load.
   Value loadBytesAs(Value bytes, Value offset, VectorType type);
   void storeBytesOf(Value vector, Value bytes, Value offset);
   /// Word `i` of a scalars argument.
@@ -182,7 +199,8 @@ public:
   Value scalarF32(Value scalars, int64_t i);
   Value scalarF64(Value scalars, int64_t i);
 
-  // ---- vector idioms --------------------------------------------------------------------------------------------
+  // ---- vector idioms
+  // --------------------------------------------------------------------------------------------
 
   Value extractLane(Value vector, int64_t lane);
   /// Lanes lo .. lo + n - 1.
@@ -195,9 +213,11 @@ public:
   Value reduceMin(Value vector);
   /// The same tree with another combination of two values.
   Value reduceTree(Value vector, llvm::function_ref<Value(Value, Value)> combine);
-  /// Sums of 16 vectors at once, lane i of the result = reduceAdd(vectors[i]) with the same order of additions.
+  /// Sums of 16 vectors at once, lane i of the result = reduceAdd(vectors[i]) with the same order
+  /// of additions.
   Value reduceAddRows(ArrayRef<Value> vectors);
-  /// e^x in f32 (about 1 ulp): -inf -> 0, results below 2^-126 -> 0, above the largest f32 -> inf, nan -> nan.
+  /// e^x in f32 (about 1 ulp): -inf -> 0, results below 2^-126 -> 0, above the largest f32 -> inf,
+  /// nan -> nan.
   Value exp(Value x);
   /// e^x for x <= 0 (up to 0.5 by rounding): cheaper. -inf -> 0, nan -> nan.
   Value expNonPositive(Value x);

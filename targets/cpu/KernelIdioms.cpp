@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Memory access and vector idioms of KernelBuilder. What lies in memory is widened to f32 on load and rounded to
-// nearest even on store; every idiom is one that LLVM turns into the instructions named beside it.
+// Memory access and vector idioms of KernelBuilder. What lies in memory is widened to f32 on load
+// and rounded to nearest even on store; every idiom is one that LLVM turns into the instructions
+// named beside it.
 
 #include "targets/cpu/KernelBuilder.h"
 
@@ -24,14 +25,18 @@ static Type withElement(Type shape, Type elem) {
   return elem;
 }
 
-static int64_t lengthOf(Value vector) { return cast<VectorType>(vector.getType()).getNumElements(); }
+static int64_t lengthOf(Value vector) {
+  return cast<VectorType>(vector.getType()).getNumElements();
+}
 
 static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
+// ---- memory
+// ---------------------------------------------------------------------------------------------------------
 
-/// bf16 never reaches LLVM, whose code for it on machines without bf16 arithmetic calls library functions: memory is
-/// seen as i16 (the cast joins two memref types of equal descriptors and vanishes), values are bit-cast.
+/// bf16 never reaches LLVM, whose code for it on machines without bf16 arithmetic calls library
+/// functions: memory is seen as i16 (the cast joins two memref types of equal descriptors and
+/// vanishes), values are bit-cast.
 static Value seenAsBits(OpBuilder &b, Location loc, Value memref) {
   if (!elementOf(memref).isBF16()) {
     return memref;
@@ -124,17 +129,21 @@ Value KernelBuilder::narrow(Value value, Type elem) {
   if (elem.isF16()) {
     return arith::TruncFOp::create(b_, loc_, type, value); // vcvtps2ph
   }
-  if (elem.isBF16()) { // bits + 0x7fff + lowest kept bit; a nan keeps its upper bits and stays quiet
-    auto same = [&](int64_t x) { return isa<VectorType>(type) ? splatI32(x, lengthOf(value)) : i32(x); };
+  if (elem.isBF16()) { // bits + 0x7fff + lowest kept bit; a nan keeps its upper bits and stays
+                       // quiet
+    auto same = [&](int64_t x) {
+      return isa<VectorType>(type) ? splatI32(x, lengthOf(value)) : i32(x);
+    };
     Value bits = bitcast(value, withElement(value.getType(), i32Type()));
     Value odd = andi(shru(bits, same(16)), same(1));
     Value rounded = add(add(bits, same(0x7fff)), odd);
     Value kept = select(ne(value, value), ori(bits, same(0x400000)), rounded);
-    Value upper = arith::TruncIOp::create(b_, loc_, withElement(value.getType(), b_.getI16Type()), shru(kept, same(16)));
+    Value upper = arith::TruncIOp::create(b_, loc_, withElement(value.getType(), b_.getI16Type()),
+                                          shru(kept, same(16)));
     return bitcast(upper, type);
   }
   Value number = f32ToInt(value);
-  return elem.isInteger(32) ? number
+  return elem.isInteger(32)   ? number
          : elem.isInteger(64) ? toI64(number)
                               : Value(arith::TruncIOp::create(b_, loc_, type, number));
 }
@@ -155,18 +164,25 @@ void KernelBuilder::storeBytesOf(Value vector, Value bytes, Value offset) {
 }
 
 Value KernelBuilder::scalarI64(Value scalars, int64_t i) { return load(scalars, index(i)); }
-Value KernelBuilder::scalarIndex(Value scalars, int64_t i) { return toIndex(scalarI64(scalars, i)); }
-Value KernelBuilder::scalarF32(Value scalars, int64_t i) { return bitcast(toI32(scalarI64(scalars, i)), f32Type()); }
-Value KernelBuilder::scalarF64(Value scalars, int64_t i) { return bitcast(scalarI64(scalars, i), b_.getF64Type()); }
+Value KernelBuilder::scalarIndex(Value scalars, int64_t i) {
+  return toIndex(scalarI64(scalars, i));
+}
+Value KernelBuilder::scalarF32(Value scalars, int64_t i) {
+  return bitcast(toI32(scalarI64(scalars, i)), f32Type());
+}
+Value KernelBuilder::scalarF64(Value scalars, int64_t i) {
+  return bitcast(scalarI64(scalars, i), b_.getF64Type());
+}
 
-// ---- vector idioms --------------------------------------------------------------------------------------------------
+// ---- vector idioms
+// --------------------------------------------------------------------------------------------------
 
 Value KernelBuilder::extractLane(Value vector, int64_t lane) {
   return vector::ExtractOp::create(b_, loc_, vector, ArrayRef<int64_t>{lane});
 }
 Value KernelBuilder::extractLanes(Value vector, int64_t lo, int64_t n) {
-  return vector::ExtractStridedSliceOp::create(b_, loc_, vector, ArrayRef<int64_t>{lo}, ArrayRef<int64_t>{n},
-                                               ArrayRef<int64_t>{1});
+  return vector::ExtractStridedSliceOp::create(b_, loc_, vector, ArrayRef<int64_t>{lo},
+                                               ArrayRef<int64_t>{n}, ArrayRef<int64_t>{1});
 }
 Value KernelBuilder::shuffle(Value a, Value b, ArrayRef<int64_t> which) {
   return vector::ShuffleOp::create(b_, loc_, a, b, which);
@@ -188,9 +204,10 @@ Value KernelBuilder::reduceMin(Value vector) {
   return reduceTree(vector, [&](Value a, Value b) { return min(a, b); });
 }
 
-/// One halving of pairs of vectors whose lanes are groups of 2 * half lanes, each on the way to one sum: lanes to take
-/// from the pair for the lower and the upper halves of its groups. Groups of the two alternate once a group fits into
-/// 128 bits, so that the shuffle stays within its 128 bits (vunpcklpd, vshufps) and otherwise is one vshuff64x2.
+/// One halving of pairs of vectors whose lanes are groups of 2 * half lanes, each on the way to one
+/// sum: lanes to take from the pair for the lower and the upper halves of its groups. Groups of the
+/// two alternate once a group fits into 128 bits, so that the shuffle stays within its 128 bits
+/// (vunpcklpd, vshufps) and otherwise is one vshuff64x2.
 static void halvingLanes(int64_t half, SmallVector<int64_t> &lower, SmallVector<int64_t> &upper) {
   int64_t groups = lanes / (2 * half);
   auto take = [&](int64_t vector, int64_t group) {
@@ -213,8 +230,8 @@ static void halvingLanes(int64_t half, SmallVector<int64_t> &lower, SmallVector<
 
 Value KernelBuilder::reduceAddRows(ArrayRef<Value> vectors) {
   assert(vectors.size() == lanes && "expected one vector per lane of the result");
-  // Where each input ends up: run the shuffles on labels first, then feed the inputs in the order that gives lane i
-  // to vector i.
+  // Where each input ends up: run the shuffles on labels first, then feed the inputs in the order
+  // that gives lane i to vector i.
   std::vector<std::vector<int64_t>> labels(lanes, std::vector<int64_t>(1));
   for (int64_t i = 0; i < lanes; ++i) {
     labels[i].assign(lanes, i);
@@ -247,16 +264,19 @@ Value KernelBuilder::reduceAddRows(ArrayRef<Value> vectors) {
   return level[0];
 }
 
-/// The parts of e^x both forms share: n = round(x / ln 2) as f32 bits plus 1.5 * 2^23, and e^(x - n ln 2).
-static std::pair<Value, Value> reduceExponent(KernelBuilder &k, Value x, llvm::function_ref<Value(double)> c) {
-  // Adding 1.5 * 2^23 rounds to an integer, held in the low bits of the sum; no float-to-int conversion, so a nan
-  // stays a nan.
+/// The parts of e^x both forms share: n = round(x / ln 2) as f32 bits plus 1.5 * 2^23, and e^(x - n
+/// ln 2).
+static std::pair<Value, Value> reduceExponent(KernelBuilder &k, Value x,
+                                              llvm::function_ref<Value(double)> c) {
+  // Adding 1.5 * 2^23 rounds to an integer, held in the low bits of the sum; no float-to-int
+  // conversion, so a nan stays a nan.
   Value shifted = k.fma(x, c(1.44269504088896341), c(12582912.0));
   Value n = k.sub(shifted, c(12582912.0));
   Value r = k.fma(n, c(-0.693359375), x);
   r = k.fma(n, c(2.12194440e-4), r);
   Value p = c(1.9875691500e-4);
-  for (double coefficient : {1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}) {
+  for (double coefficient :
+       {1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}) {
     p = k.fma(p, r, c(coefficient));
   }
   Value e = k.add(k.fma(k.mul(p, r), r, r), c(1.0));
@@ -269,8 +289,10 @@ Value KernelBuilder::expNonPositive(Value x) {
   auto c = [&](double v) { return vector ? splatF32(v, lengthOf(x)) : f32(v); };
   auto ci = [&](int64_t v) { return vector ? splatI32(v, lengthOf(x)) : i32(v); };
   auto [shifted, e] = reduceExponent(*this, x, c);
-  // The low bits of `shifted` are n; shifting left by 23 drops the rest, and 2^n * e adds n to e's exponent.
-  Value scaled = bitcast(add(bitcast(e, bitsType), shl(bitcast(shifted, bitsType), ci(23))), x.getType());
+  // The low bits of `shifted` are n; shifting left by 23 drops the rest, and 2^n * e adds n to e's
+  // exponent.
+  Value scaled =
+      bitcast(add(bitcast(e, bitsType), shl(bitcast(shifted, bitsType), ci(23))), x.getType());
   return select(lt(x, c(-87.3365402)), c(0.0), scaled);
 }
 
@@ -294,10 +316,12 @@ Value KernelBuilder::abs(Value x) { return math::AbsFOp::create(b_, loc_, x); }
 Value KernelBuilder::roundEven(Value x) { return math::RoundEvenOp::create(b_, loc_, x); }
 
 Value KernelBuilder::callIntrinsic(StringRef name, Type result, ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(b_, loc_, result, b_.getStringAttr(name), operands).getResult(0);
+  return LLVM::CallIntrinsicOp::create(b_, loc_, result, b_.getStringAttr(name), operands)
+      .getResult(0);
 }
 
 Value KernelBuilder::pointerTo(Value memref) {
   Value address = memref::ExtractAlignedPointerAsIndexOp::create(b_, loc_, memref);
-  return LLVM::IntToPtrOp::create(b_, loc_, LLVM::LLVMPointerType::get(b_.getContext()), toI64(address));
+  return LLVM::IntToPtrOp::create(b_, loc_, LLVM::LLVMPointerType::get(b_.getContext()),
+                                  toI64(address));
 }

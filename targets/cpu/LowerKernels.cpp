@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Kernels (scf, vector, arith, math, memref) to the LLVM dialect. Each `func.func @name(index, memrefs..) -> i32`
-// becomes an always-inlined internal body and the C entry `int32_t name(int64_t task, void *const *args)`, which passes
-// every pointer of `args` as a memref of unlimited size. The order of floating-point operations is kept as written.
+// Kernels (scf, vector, arith, math, memref) to the LLVM dialect. Each `func.func @name(index,
+// memrefs..) -> i32` becomes an always-inlined internal body and the C entry `int32_t name(int64_t
+// task, void *const *args)`, which passes every pointer of `args` as a memref of unlimited size.
+// The order of floating-point operations is kept as written.
 
 #include "targets/cpu/CpuPipeline.h"
 
@@ -66,11 +67,15 @@ static void emitEntry(ModuleOp module, const Entry &entry) {
   auto function = LLVM::LLVMFuncOp::create(b, loc, entry.name, type);
   Block *block = function.addEntryBlock(b);
   b.setInsertionPointToStart(block);
-  auto constant = [&](int64_t value) -> Value { return LLVM::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); };
-  Value zero = constant(0), one = constant(1), unlimited = constant(std::numeric_limits<int64_t>::max());
+  auto constant = [&](int64_t value) -> Value {
+    return LLVM::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
+  };
+  Value zero = constant(0), one = constant(1),
+        unlimited = constant(std::numeric_limits<int64_t>::max());
   SmallVector<Value> operands{block->getArgument(0)};
   for (int64_t i = 0; i < entry.memrefs; ++i) {
-    Value slot = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1), ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
+    Value slot = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1),
+                                     ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
     Value address = LLVM::LoadOp::create(b, loc, pointer, slot);
     operands.append({address, address, zero, unlimited, one});
   }

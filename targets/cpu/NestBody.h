@@ -2,9 +2,9 @@
 //
 // The inside of the nest emitter: values of a kernel at points of their axes.
 //
-// Invariant: `evaluate` gives the value of a scalar-typed point as a scalar, and of a point with a vector axis as a
-// vector of 16 lanes, or as a scalar when it is the same in every lane. Lanes that the point's mask switches off hold
-// anything; memory is read only where they are on.
+// Invariant: `evaluate` gives the value of a scalar-typed point as a scalar, and of a point with a
+// vector axis as a vector of 16 lanes, or as a scalar when it is the same in every lane. Lanes that
+// the point's mask switches off hold anything; memory is read only where they are on.
 
 #pragma once
 
@@ -68,7 +68,8 @@ public:
   /// Reports the first failure; returns a value of the right kind so that emission can go on.
   Value fail(Operation *op, const Twine &message, Type type, bool vector);
 
-  // ---- values (NestValues.cpp, NestColumns.cpp, NestReduce.cpp) ---------------------------------------------------
+  // ---- values (NestValues.cpp, NestColumns.cpp, NestReduce.cpp)
+  // ---------------------------------------------------
 
   Value evaluate(Value value, const Point &point);
   /// The extent of an axis of `value` where `point` lies along the other axes.
@@ -84,13 +85,16 @@ public:
   /// vector<16xT> of a scalar; vectors as they are.
   Value lift(Value value);
 
-  // ---- memory -----------------------------------------------------------------------------------------------------
+  // ---- memory
+  // -----------------------------------------------------------------------------------------------------
 
-  /// The operand (input, or output already written) that holds `value`; null when it has to be computed.
+  /// The operand (input, or output already written) that holds `value`; null when it has to be
+  /// computed.
   const NestOperand *held(Value value) const;
   const NestOperand *outputFor(Value value) const;
   void markWritten(Value value) { written_.insert(value); }
-  /// Element number of a point of an operand: a scalar base and, when lanes lie apart, vector<16xi32> offsets.
+  /// Element number of a point of an operand: a scalar base and, when lanes lie apart,
+  /// vector<16xi32> offsets.
   struct Address {
     Value base;
     Value offsets;
@@ -107,13 +111,17 @@ public:
   /// Where the length of a ragged output is written: position of `point` in its `lengths` buffer.
   void storeLength(const NestOperand &operand, const Point &point, Value length);
 
-  // ---- loops that open a scope ------------------------------------------------------------------------------------
+  // ---- loops that open a scope
+  // ------------------------------------------------------------------------------------
 
   void loop(Value lo, Value hi, Value step, llvm::function_ref<void(Value)> body);
-  SmallVector<Value> loop(Value lo, Value hi, Value step, ValueRange init, KernelBuilder::CarryBody body);
-  SmallVector<Value> vectors(Value lo, Value hi, ValueRange init, KernelBuilder::VectorCarryBody body);
+  SmallVector<Value> loop(Value lo, Value hi, Value step, ValueRange init,
+                          KernelBuilder::CarryBody body);
+  SmallVector<Value> vectors(Value lo, Value hi, ValueRange init,
+                             KernelBuilder::VectorCarryBody body);
   void when(Value condition, llvm::function_ref<void()> body);
-  SmallVector<Value> choose(Value condition, TypeRange types, llvm::function_ref<SmallVector<Value>()> then,
+  SmallVector<Value> choose(Value condition, TypeRange types,
+                            llvm::function_ref<SmallVector<Value>()> then,
                             llvm::function_ref<SmallVector<Value>()> otherwise);
   /// Computes once, at a scalar point, what does not depend on the axes still to be looped over.
   void hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoot);
@@ -123,7 +131,8 @@ public:
   /// The status to return (i32).
   Value status();
 
-  /// Axes over which tasks are spread, and this task's place. Values written in this task may be read only there.
+  /// Axes over which tasks are spread, and this task's place. Values written in this task may be
+  /// read only there.
   Point grid;
 
   KernelBuilder &k;
@@ -151,7 +160,8 @@ private:
   Value computeQuantile(ReduceOp op, const Point &point);
   SmallVector<Value> reduceScalar(Reduction &reduction, const Point &point);
   SmallVector<Value> reduceSequential(Reduction &reduction, const Point &point);
-  SmallVector<Value> reduceTransposed(Reduction &reduction, const Point &point, StringRef contiguous);
+  SmallVector<Value> reduceTransposed(Reduction &reduction, const Point &point,
+                                      StringRef contiguous);
   Value lanewise(Value value, const Point &point);
   /// `point` where each vector axis is at one lane; clamped to existing elements.
   Point atLane(Value value, const Point &point, Value lane, int64_t constantLane);
@@ -171,9 +181,11 @@ private:
   bool failed_ = false;
 };
 
-/// Capacity of an axis of a value of the kernel, found through the ops that pass it on; 0 when nothing says it.
+/// Capacity of an axis of a value of the kernel, found through the ops that pass it on; 0 when
+/// nothing says it.
 NestExtent staticCapacity(const NestKernel &kernel, Value value, StringRef axis);
-/// Whether the extent of an axis differs from point to point, or is not known before the kernel runs.
+/// Whether the extent of an axis differs from point to point, or is not known before the kernel
+/// runs.
 bool isRagged(const NestKernel &kernel, Value value, StringRef axis);
 
 /// The scalar type a map computes with for elements of `type` (i32 for positions).

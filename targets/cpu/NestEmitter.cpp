@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Outer structure of a nest kernel: which results are roots, the grid their common outer axes make, the loops over the
-// axes of dense roots, the argument list.
+// Outer structure of a nest kernel: which results are roots, the grid their common outer axes make,
+// the loops over the axes of dense roots, the argument list.
 
 #include "targets/cpu/NestEmitter.h"
 
@@ -17,9 +17,7 @@ using namespace mlir::kvcache;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
 
-void NestBody::raise(int32_t status) {
-  k.store(k.i32(status), status_, k.index(0));
-}
+void NestBody::raise(int32_t status) { k.store(k.i32(status), status_, k.index(0)); }
 
 Value NestBody::status() { return k.load(status_, k.index(0)); }
 
@@ -31,13 +29,14 @@ void NestBody::makeStatus() {
 
 namespace {
 
-/// Results that are written together: one special op, or dense outputs of equal axes whose only links are maps.
+/// Results that are written together: one special op, or dense outputs of equal axes whose only
+/// links are maps.
 struct Root {
   Operation *special = nullptr; ///< topk, select.*, scatter, eigh
   std::vector<Value> dense;
-  std::vector<AxisAttr> axes;   ///< axes that loops (or the grid) run over
-  bool vectorLast = false;      ///< dense: lanes run along the last axis
-  std::string scratch;          ///< topk, select.alloc: the keys
+  std::vector<AxisAttr> axes; ///< axes that loops (or the grid) run over
+  bool vectorLast = false;    ///< dense: lanes run along the last axis
+  std::string scratch;        ///< topk, select.alloc: the keys
 };
 
 /// Everything one attempt at emission needs.
@@ -84,7 +83,8 @@ static bool isOuterKind(AxisAttr axis) {
   return axis.getKind() == "head" || axis.getKind() == "layer" || axis.getKind() == "group";
 }
 
-// ---- roots ----------------------------------------------------------------------------------------------------------
+// ---- roots
+// ----------------------------------------------------------------------------------------------------------
 
 bool Emission::linkedByMaps(Value value, const Root &root) const {
   // True when whatever path leads from `value` to an output of `root` passes maps only.
@@ -112,7 +112,8 @@ bool Emission::linkedByMaps(Value value, const Root &root) const {
 
 void Emission::addDense(Operation *op, Value value) {
   ArrayRef<AxisAttr> axes = axesOf(value);
-  if (!roots_.empty() && !roots_.back().special && ArrayRef<AxisAttr>(roots_.back().axes) == axes && linkedByMaps(value, roots_.back())) {
+  if (!roots_.empty() && !roots_.back().special && ArrayRef<AxisAttr>(roots_.back().axes) == axes &&
+      linkedByMaps(value, roots_.back())) {
     roots_.back().dense.push_back(value);
     return;
   }
@@ -149,7 +150,8 @@ static SmallVector<AxisAttr> leadingAxes(Operation *op) {
 
 void Emission::findRoots() {
   for (Operation *op : spec_.ops) {
-    bool special = isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
+    bool special =
+        isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
     if (special) {
       Root root;
       root.special = op;
@@ -177,11 +179,13 @@ void Emission::findRoots() {
 
 LogicalResult Emission::prepare() {
   for (Operation *op : spec_.ops) {
-    bool special = isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
+    bool special =
+        isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
     for (Value value : op->getResults()) {
       const NestOperand *output = find(spec_.outputs, value);
       if (special && !output) {
-        return op->emitError("cpu: expected a buffer for every result of '") << op->getName() << "'";
+        return op->emitError("cpu: expected a buffer for every result of '")
+               << op->getName() << "'";
       }
       bool ragged = isa<TopkOp, SelectWhereOp, SelectComplementOp>(op);
       if (ragged && (output->axes.empty() || output->axes.back().lengths.empty())) {
@@ -195,7 +199,8 @@ LogicalResult Emission::prepare() {
   return success();
 }
 
-// ---- grid and arguments ---------------------------------------------------------------------------------------------
+// ---- grid and arguments
+// ---------------------------------------------------------------------------------------------
 
 /// Capacity without a function to emit into: through the ops, as NestBody::capacityOf.
 NestExtent Emission::capacityOf(Value value, unsigned place) const {
@@ -212,7 +217,8 @@ void Emission::findGrid() {
   ArrayRef<AxisAttr> common = outer(roots_.front());
   for (const Root &root : roots_) {
     size_t same = 0;
-    while (same < common.size() && same < outer(root).size() && common[same].getName() == outer(root)[same].getName()) {
+    while (same < common.size() && same < outer(root).size() &&
+           common[same].getName() == outer(root)[same].getName()) {
       ++same;
     }
     common = common.take_front(same);
@@ -245,7 +251,8 @@ void Emission::addWord(const NestExtent &extent) {
 
 void Emission::findArguments() {
   result.kernel.name = spec_.name;
-  for (ArrayRef<NestOperand> operands : {ArrayRef<NestOperand>(spec_.inputs), ArrayRef<NestOperand>(spec_.outputs)}) {
+  for (ArrayRef<NestOperand> operands :
+       {ArrayRef<NestOperand>(spec_.inputs), ArrayRef<NestOperand>(spec_.outputs)}) {
     for (const NestOperand &operand : operands) {
       Type type = operand.value.getType();
       if (isa<CacheType>(type)) {
@@ -273,14 +280,16 @@ void Emission::findArguments() {
     addArg(KernelArg::scalars("scalars"));
   }
   for (const NestExtent &extent : gridExtents_) {
-    result.kernel.grid.push_back(extent.word.empty() ? std::to_string(extent.constant) : extent.word);
+    result.kernel.grid.push_back(extent.word.empty() ? std::to_string(extent.constant)
+                                                     : extent.word);
   }
   for (Operation *op : spec_.ops) {
     result.ops.push_back(op->getName().getStringRef().str());
   }
 }
 
-// ---- loops ----------------------------------------------------------------------------------------------------------
+// ---- loops
+// ----------------------------------------------------------------------------------------------------------
 
 void Emission::emitInner(NestBody &body, const Root &root, const Point &point) {
   if (root.special) {
@@ -324,8 +333,9 @@ void Emission::emitRoot(NestBody &body, const Root &root, size_t level, const Po
     });
     return;
   }
-  body.loop(k.index(0), count, k.index(1),
-            [&](Value iv) { emitRoot(body, root, level + 1, point.with(axis, {AxisIndex::Kind::Scalar, iv, false})); });
+  body.loop(k.index(0), count, k.index(1), [&](Value iv) {
+    emitRoot(body, root, level + 1, point.with(axis, {AxisIndex::Kind::Scalar, iv, false}));
+  });
 }
 
 bool Emission::emit(ModuleOp module, bool quiet) {
@@ -360,7 +370,8 @@ bool Emission::emit(ModuleOp module, bool quiet) {
 }
 
 FailureOr<NestResult> mlir::kvcache::cpu::emitNest(ModuleOp module, const NestKernel &kernel) {
-  // First with one task per point of the outer axes; where results are read across tasks, with a single task.
+  // First with one task per point of the outer axes; where results are read across tasks, with a
+  // single task.
   for (bool useGrid : {true, false}) {
     Emission emission(kernel, useGrid);
     if (failed(emission.prepare())) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Operands of a nest in memory: addresses, loads, stores, extents along ragged axes, columns of a store.
+// Operands of a nest in memory: addresses, loads, stores, extents along ragged axes, columns of a
+// store.
 
 #include "targets/cpu/NestBody.h"
 
@@ -15,14 +16,15 @@ using namespace mlir::kvcache;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
 
-// ---- extents --------------------------------------------------------------------------------------------------------
+// ---- extents
+// --------------------------------------------------------------------------------------------------------
 
 Value NestBody::extentValue(const NestExtent &extent) {
   return extent.word.empty() ? k.index(extent.constant) : k.toIndex(words_.at(extent.word));
 }
 
-/// The operand through which an op passes on an axis of its result, and the axis' name there; null when the op makes
-/// the axis itself.
+/// The operand through which an op passes on an axis of its result, and the axis' name there; null
+/// when the op makes the axis itself.
 static std::pair<Value, std::string> axisSource(Operation *op, Value value, StringRef axis) {
   auto firstWith = [&](ValueRange operands) -> std::pair<Value, std::string> {
     for (Value operand : operands) {
@@ -33,16 +35,21 @@ static std::pair<Value, std::string> axisSource(Operation *op, Value value, Stri
     return {};
   };
   return llvm::TypeSwitch<Operation *, std::pair<Value, std::string>>(op)
-      .Case<MapOp, ReduceOp, ContractOp, PoolOp, SelectAllocOp>([&](auto any) { return firstWith(any->getOperands()); })
+      .Case<MapOp, ReduceOp, ContractOp, PoolOp, SelectAllocOp>(
+          [&](auto any) { return firstWith(any->getOperands()); })
       .Case([&](GatherOp gather) { return firstWith({gather.getAt(), gather.getInput()}); })
       .Case([&](ScatterOp scatter) { return firstWith(scatter.getInto()); })
       .Case([&](IotaOp iota) { return std::make_pair(Value(iota.getOf()), axis.str()); })
       .Case([&](ColumnOp column) { return firstWith(column.getCache()); })
       .Case([&](EighOp eigh) { return firstWith(eigh.getMatrix()); })
-      .Case([&](SliceOp slice) { return slice.getAxis() == axis ? std::make_pair(Value(), std::string()) : firstWith(slice.getInput()); })
+      .Case([&](SliceOp slice) {
+        return slice.getAxis() == axis ? std::make_pair(Value(), std::string())
+                                       : firstWith(slice.getInput());
+      })
       .Case([&](RelabelOp relabel) {
         unsigned place = *findAxisIndex(axesOf(value), axis);
-        return std::make_pair(Value(relabel.getInput()), axesOf(relabel.getInput())[place].getName());
+        return std::make_pair(Value(relabel.getInput()),
+                              axesOf(relabel.getInput())[place].getName());
       })
       .Default([](Operation *) { return std::make_pair(Value(), std::string()); });
 }
@@ -73,7 +80,8 @@ Value NestBody::lengthNumber(ArrayRef<std::string> names, Value value, const Poi
     }
     if (!index || !index->isScalar()) {
       Operation *op = value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front();
-      return fail(op, "a ragged extent is needed where axis '" + name + "' has no single index", k.builder().getIndexType(), false);
+      return fail(op, "a ragged extent is needed where axis '" + name + "' has no single index",
+                  k.builder().getIndexType(), false);
     }
     number = k.add(k.mul(number, extentValue(capacityOf(value, name))), index->value);
   }
@@ -99,14 +107,17 @@ Value NestBody::bound(Value value, StringRef axis, const Point &point) {
   }
   const NestAxis *described = operand ? describedAxis(*operand, axis) : nullptr;
   if (!described) {
-    return fail(op ? op : spec_.ops.front(), "the extent of axis '" + axis + "' is not known", k.builder().getIndexType(), false);
+    return fail(op ? op : spec_.ops.front(), "the extent of axis '" + axis + "' is not known",
+                k.builder().getIndexType(), false);
   }
   if (!described->lengths.empty()) {
-    return k.toIndex(k.load(k.arg(described->lengths), lengthNumber(described->lengthAxes, value, point)));
+    return k.toIndex(
+        k.load(k.arg(described->lengths), lengthNumber(described->lengthAxes, value, point)));
   }
   if (!described->store.empty()) {
     Value head = lengthNumber(described->lengthAxes, value, point);
-    return k.toIndex(k.load(k.view(described->store), k.add(head, 2))); // view[2 + h] = rows of head h
+    return k.toIndex(
+        k.load(k.view(described->store), k.add(head, 2))); // view[2 + h] = rows of head h
   }
   return extentValue(described->capacity);
 }
@@ -128,7 +139,8 @@ std::vector<std::string> NestBody::boundDependsOn(Value value, StringRef axis) {
   return described ? described->lengthAxes : std::vector<std::string>();
 }
 
-NestExtent mlir::kvcache::cpu::staticCapacity(const NestKernel &kernel, Value value, StringRef axis) {
+NestExtent mlir::kvcache::cpu::staticCapacity(const NestKernel &kernel, Value value,
+                                              StringRef axis) {
   AxisAttr declared = findAxis(axesOf(value), axis);
   if (declared && declared.getInteger()) {
     return NestExtent::of(*declared.getInteger());
@@ -155,7 +167,9 @@ bool mlir::kvcache::cpu::isRagged(const NestKernel &kernel, Value value, StringR
   Operation *op = value.getDefiningOp();
   auto [source, name] = op ? axisSource(op, value, axis) : std::make_pair(Value(), std::string());
   const NestOperand *operand = findOperand(kernel, value);
-  bool isInput = operand && llvm::any_of(kernel.inputs, [&](const NestOperand &input) { return &input == operand; });
+  bool isInput = operand && llvm::any_of(kernel.inputs, [&](const NestOperand &input) {
+                   return &input == operand;
+                 });
   if (source && !isInput) {
     return isRagged(kernel, source, name);
   }
@@ -166,23 +180,26 @@ bool mlir::kvcache::cpu::isRagged(const NestKernel &kernel, Value value, StringR
 NestExtent NestBody::capacityOf(Value value, StringRef axis) {
   NestExtent extent = staticCapacity(spec_, value, axis);
   if (extent.word.empty() && extent.constant == 0) {
-    fail(value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front(), "the capacity of axis '" + axis + "' is not known",
-         k.builder().getIndexType(), false);
+    fail(value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front(),
+         "the capacity of axis '" + axis + "' is not known", k.builder().getIndexType(), false);
   }
   return extent;
 }
 
 Value NestBody::capacity(const NestOperand &operand, unsigned axis) {
   AxisAttr declared = axesOf(operand.value)[axis];
-  return declared.getInteger() ? k.index(*declared.getInteger()) : extentValue(operand.axes[axis].capacity);
+  return declared.getInteger() ? k.index(*declared.getInteger())
+                               : extentValue(operand.axes[axis].capacity);
 }
 
 void NestBody::storeLength(const NestOperand &operand, const Point &point, Value length) {
   const NestAxis &axis = operand.axes.back();
-  k.store(k.toI32(length), k.arg(axis.lengths), lengthNumber(axis.lengthAxes, operand.value, point));
+  k.store(k.toI32(length), k.arg(axis.lengths),
+          lengthNumber(axis.lengthAxes, operand.value, point));
 }
 
-// ---- how memory moves -----------------------------------------------------------------------------------------------
+// ---- how memory moves
+// -----------------------------------------------------------------------------------------------
 
 static Step worse(Step a, Step b) { return static_cast<int>(a) > static_cast<int>(b) ? a : b; }
 
@@ -219,7 +236,8 @@ Step NestBody::step(Value value, StringRef axis) {
   return result;
 }
 
-// ---- dense operands -------------------------------------------------------------------------------------------------
+// ---- dense operands
+// -------------------------------------------------------------------------------------------------
 
 NestBody::Address NestBody::address(const NestOperand &operand, const Point &point) {
   ArrayRef<AxisAttr> axes = axesOf(operand.value);
@@ -261,7 +279,8 @@ Value NestBody::fromMemory(Value raw, Type type) {
     return k.widen(raw);
   }
   if (type.isInteger(1)) {
-    Value zero = arith::ConstantOp::create(k.builder(), k.loc(), k.builder().getZeroAttr(raw.getType()));
+    Value zero =
+        arith::ConstantOp::create(k.builder(), k.loc(), k.builder().getZeroAttr(raw.getType()));
     return k.ne(raw, zero);
   }
   if (elem.isInteger(8)) {
@@ -275,7 +294,8 @@ Value NestBody::loadHeld(const NestOperand &operand, const Point &point) {
   for (const auto &[axis, index] : grid.axes) {
     const AxisIndex *here = point.find(axis);
     if (!inputs_.count(operand.value) && (!here || here->value != index.value)) {
-      return fail(operand.value.getDefiningOp(), "a result is read by another task of the kernel that writes it", type, false);
+      return fail(operand.value.getDefiningOp(),
+                  "a result is read by another task of the kernel that writes it", type, false);
     }
   }
   return loadOutput(operand, point);
@@ -288,7 +308,8 @@ Value NestBody::loadOutput(const NestOperand &operand, const Point &point) {
   if (at.offsets) {
     return fromMemory(k.gather(memref, at.base, at.offsets, point.mask), type);
   }
-  return fromMemory(at.contiguous ? k.loadVector(memref, at.base, point.mask) : k.load(memref, at.base), type);
+  return fromMemory(
+      at.contiguous ? k.loadVector(memref, at.base, point.mask) : k.load(memref, at.base), type);
 }
 
 void NestBody::storeAt(const NestOperand &operand, const Point &point, Value value) {
@@ -316,7 +337,8 @@ void NestBody::storeAt(const NestOperand &operand, const Point &point, Value val
   }
 }
 
-// ---- columns of a store ---------------------------------------------------------------------------------------------
+// ---- columns of a store
+// ---------------------------------------------------------------------------------------------
 
 StoreAccess &NestBody::storeFor(const NestOperand &cache) {
   std::unique_ptr<StoreAccess> &access = stores_[cache.arg];
@@ -337,14 +359,18 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
     return fail(op, "expected the cache of a column to be an input of the kernel", type, false);
   }
   int64_t number = 0;
-  while (number < static_cast<int64_t>(operand->columns.size()) && operand->columns[number].name != name) {
+  while (number < static_cast<int64_t>(operand->columns.size()) &&
+         operand->columns[number].name != name) {
     ++number;
   }
   if (number == static_cast<int64_t>(operand->columns.size())) {
     return fail(op, "no layout for column '" + name + "'", type, false);
   }
   if (operand->columns[number].layout.coded) {
-    return fail(op, "column '" + name + "' may hold codes; its rows have to be read by a kernel of their own", type, false);
+    return fail(op,
+                "column '" + name +
+                    "' may hold codes; its rows have to be read by a kernel of their own",
+                type, false);
   }
   // The row head counts over the row axes but the last; channels over the feature axes, row-major.
   auto cacheType = cast<CacheType>(cache.getType());
@@ -362,7 +388,8 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
   bool vectorChannel = false;
   for (AxisAttr axis : features) {
     const AxisIndex &index = *point.find(axis.getName());
-    bool contiguous = index.kind == AxisIndex::Kind::Contiguous && axis == features.back() && row.isScalar();
+    bool contiguous =
+        index.kind == AxisIndex::Kind::Contiguous && axis == features.back() && row.isScalar();
     if (!index.isScalar() && !contiguous) {
       return lanewise(op->getResult(0), point);
     }
@@ -376,9 +403,12 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
     abi::ElementType elem = operand->columns[number].layout.exactElem;
     bool isFloat = type.isF32();
     // Pages end with slack, so a whole vector may be read at the end of a row.
-    return !vectorChannel ? store.loadScalar(at, elem) : isFloat ? store.loadF32(at, elem) : store.loadI32(at, elem);
+    return !vectorChannel ? store.loadScalar(at, elem)
+           : isFloat      ? store.loadF32(at, elem)
+                          : store.loadI32(at, elem);
   }
-  if (row.kind == AxisIndex::Kind::Contiguous && row.aligned && operand->columns[number].layout.width == 1) {
+  if (row.kind == AxisIndex::Kind::Contiguous && row.aligned &&
+      operand->columns[number].layout.width == 1) {
     SegmentAccess segment = store.segment(number, abi::SegmentKind::Exact, head);
     return store.loadRows16(segment, row.value, store.page(segment, row.value));
   }

@@ -2,8 +2,9 @@
 //
 // Reductions and contractions of the nest emitter, in one of four forms:
 //   scalar      the point has no vector axis: lanes run along one reduced axis, leaf blocks of 1024
-//   sequential  lanes run along an axis of the result: every lane adds up its own elements in index order
-//   transposed  lanes run along an axis of the result, but memory is contiguous along a reduced one: 16 rows are
+//   sequential  lanes run along an axis of the result: every lane adds up its own elements in index
+//   order transposed  lanes run along an axis of the result, but memory is contiguous along a
+//   reduced one: 16 rows are
 //               summed side by side, lane by lane as in the scalar form, and end up in one vector
 //   lanewise    the scalar form, 16 times
 // Reductions of one value over the same axes share one loop.
@@ -33,10 +34,12 @@ struct NestBody::Reduction {
 
   Value source() { return contract ? Value(contract.getLhs()) : Value(members.front().getInput()); }
   bool sumsFloats(ReduceOp op) {
-    return (op.getFn() == "sum" || op.getFn() == "mean") && computeTypeOf(op.getOutput().getType()).isF32();
+    return (op.getFn() == "sum" || op.getFn() == "mean") &&
+           computeTypeOf(op.getOutput().getType()).isF32();
   }
   Type stateType(ReduceOp op) {
-    return op.getFn() == "argmax" ? computeTypeOf(op.getInput().getType()) : computeTypeOf(op.getOutput().getType());
+    return op.getFn() == "argmax" ? computeTypeOf(op.getInput().getType())
+                                  : computeTypeOf(op.getOutput().getType());
   }
   Value constant(Type type, double value, int64_t integer, bool vector) {
     if (type.isF32()) {
@@ -55,7 +58,8 @@ struct NestBody::Reduction {
     for (ReduceOp op : members) {
       Type type = stateType(op);
       double inf = std::numeric_limits<double>::infinity();
-      int64_t least = type.isInteger(64) ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int32_t>::min();
+      int64_t least = type.isInteger(64) ? std::numeric_limits<int64_t>::min()
+                                         : std::numeric_limits<int32_t>::min();
       if (op.getFn() == "max" || op.getFn() == "argmax") {
         state.push_back(constant(type, -inf, least, vector));
       } else if (op.getFn() == "min") {
@@ -75,7 +79,8 @@ struct NestBody::Reduction {
     Type elem = getElementTypeOrSelf(x.getType());
     Type type = computeTypeOf(op.getOutput().getType());
     if (op.getFn() == "count" && !elem.isInteger(1)) {
-      Value zero = arith::ConstantOp::create(k.builder(), k.loc(), cast<TypedAttr>(k.builder().getZeroAttr(x.getType())));
+      Value zero = arith::ConstantOp::create(k.builder(), k.loc(),
+                                             cast<TypedAttr>(k.builder().getZeroAttr(x.getType())));
       x = k.ne(x, zero);
       elem = getElementTypeOrSelf(x.getType());
     }
@@ -114,7 +119,8 @@ struct NestBody::Reduction {
   /// One more vector of elements at `point`. `position` counts along the reduced axis (argmax).
   SmallVector<Value> update(ValueRange state, const Point &point, Value mask, Value position) {
     if (contract) {
-      Value a = body.lift(body.evaluate(contract.getLhs(), point)), b = body.lift(body.evaluate(contract.getRhs(), point));
+      Value a = body.lift(body.evaluate(contract.getLhs(), point)),
+            b = body.lift(body.evaluate(contract.getRhs(), point));
       Value sum = k.fma(floatOf(a), floatOf(b), state[0]);
       return {mask ? k.select(mask, sum, state[0]) : sum};
     }
@@ -122,7 +128,8 @@ struct NestBody::Reduction {
     SmallVector<Value> next(state);
     size_t at = 0;
     for (ReduceOp op : members) {
-      SmallVector<Value> element{op.getFn() == "max" || op.getFn() == "min" || op.getFn() == "argmax" ? x : term(op, x)};
+      SmallVector<Value> element{
+          op.getFn() == "max" || op.getFn() == "min" || op.getFn() == "argmax" ? x : term(op, x)};
       if (op.getFn() == "argmax") {
         element.push_back(position);
       }
@@ -190,7 +197,8 @@ struct NestBody::Reduction {
         value = k.select(k.gt(count, k.i32(0)), mean, vector ? k.splatF32(0) : k.f32(0));
       } else if (op.getFn() == "argmax") {
         value = state[at + 1];
-        Value none = vector ? k.splatI32(noIndex) : k.i32(noIndex), zero = vector ? k.splatI32(0) : k.i32(0);
+        Value none = vector ? k.splatI32(noIndex) : k.i32(noIndex),
+              zero = vector ? k.splatI32(0) : k.i32(0);
         value = k.select(k.eq(value, none), zero, value);
       }
       results.push_back(value);
@@ -200,24 +208,28 @@ struct NestBody::Reduction {
   }
 
   /// Scalar loops over `over`, carrying `init`; the innermost calls `inside`.
-  SmallVector<Value> nest(ArrayRef<std::string> over, const Point &point, ValueRange init,
-                          llvm::function_ref<SmallVector<Value>(const Point &, ValueRange)> inside) {
+  SmallVector<Value>
+  nest(ArrayRef<std::string> over, const Point &point, ValueRange init,
+       llvm::function_ref<SmallVector<Value>(const Point &, ValueRange)> inside) {
     if (over.empty()) {
       return inside(point, init);
     }
     Value n = body.bound(source(), over.front(), point);
     return body.loop(k.index(0), n, k.index(1), init, [&](Value iv, ValueRange carried) {
-      return nest(over.drop_front(), point.with(over.front(), {AxisIndex::Kind::Scalar, iv, false}), carried, inside);
+      return nest(over.drop_front(), point.with(over.front(), {AxisIndex::Kind::Scalar, iv, false}),
+                  carried, inside);
     });
   }
   /// Leaf blocks of [0, n), carrying `init`; one block when n is known to be small.
-  SmallVector<Value> blocks(Value n, ValueRange init,
-                            llvm::function_ref<SmallVector<Value>(Value lo, Value hi, ValueRange carried)> inside) {
+  SmallVector<Value>
+  blocks(Value n, ValueRange init,
+         llvm::function_ref<SmallVector<Value>(Value lo, Value hi, ValueRange carried)> inside) {
     if (std::optional<int64_t> constant = getConstantIntValue(n); constant && *constant <= leaf) {
       return inside(k.index(0), n, init);
     }
-    return body.loop(k.index(0), n, k.index(leaf), init,
-                     [&](Value lo, ValueRange carried) { return inside(lo, k.min(k.add(lo, leaf), n), carried); });
+    return body.loop(k.index(0), n, k.index(leaf), init, [&](Value lo, ValueRange carried) {
+      return inside(lo, k.min(k.add(lo, leaf), n), carried);
+    });
   }
   std::vector<std::string> axesBut(StringRef axis) {
     std::vector<std::string> rest;
@@ -247,7 +259,8 @@ Point NestBody::atLane(Value value, const Point &point, Value lane, int64_t cons
     if (index.kind == AxisIndex::Kind::Contiguous) {
       at = k.add(index.value, lane ? lane : k.index(constantLane));
     } else if (lane) {
-      at = k.toIndex(vector::ExtractOp::create(k.builder(), k.loc(), index.value, lane).getResult());
+      at =
+          k.toIndex(vector::ExtractOp::create(k.builder(), k.loc(), index.value, lane).getResult());
     } else {
       at = k.toIndex(k.extractLane(index.value, constantLane));
     }
@@ -262,12 +275,15 @@ Point NestBody::atLane(Value value, const Point &point, Value lane, int64_t cons
 
 Value NestBody::lanewise(Value value, const Point &point) {
   Type type = computeTypeOf(value.getType());
-  Value none = arith::ConstantOp::create(k.builder(), k.loc(), cast<TypedAttr>(k.builder().getZeroAttr(k.vec(type))));
+  Value none = arith::ConstantOp::create(k.builder(), k.loc(),
+                                         cast<TypedAttr>(k.builder().getZeroAttr(k.vec(type))));
   Value numbers = k.laneNumbers();
-  return loop(k.index(0), k.index(lanes), k.index(1), ValueRange{none}, [&](Value lane, ValueRange carried) {
-    Value one = evaluate(value, atLane(value, point, lane, 0));
-    return SmallVector<Value>{k.select(k.eq(numbers, k.broadcast(k.toI32(lane))), k.broadcast(one), carried[0])};
-  })[0];
+  return loop(k.index(0), k.index(lanes), k.index(1), ValueRange{none},
+              [&](Value lane, ValueRange carried) {
+                Value one = evaluate(value, atLane(value, point, lane, 0));
+                return SmallVector<Value>{k.select(k.eq(numbers, k.broadcast(k.toI32(lane))),
+                                                   k.broadcast(one), carried[0])};
+              })[0];
 }
 
 SmallVector<Value> NestBody::reduceScalar(Reduction &r, const Point &point) {
@@ -283,19 +299,23 @@ SmallVector<Value> NestBody::reduceScalar(Reduction &r, const Point &point) {
   }
   SmallVector<Value> init = r.start(false);
   init.push_back(k.i32(0));
-  SmallVector<Value> total = r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
-    Value n = bound(r.source(), along, at);
-    SmallVector<Value> sums = r.blocks(n, carried.drop_back(), [&](Value lo, Value hi, ValueRange before) {
-      SmallVector<Value> state = vectors(lo, hi, r.start(true), [&](Value start, Value mask, ValueRange state) {
-        Point element = at.with(along, {AxisIndex::Kind::Contiguous, start, true});
-        element.mask = mask;
-        return r.update(state, element, mask, k.add(k.broadcast(k.toI32(start)), k.laneNumbers()));
+  SmallVector<Value> total =
+      r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
+        Value n = bound(r.source(), along, at);
+        SmallVector<Value> sums =
+            r.blocks(n, carried.drop_back(), [&](Value lo, Value hi, ValueRange before) {
+              SmallVector<Value> state =
+                  vectors(lo, hi, r.start(true), [&](Value start, Value mask, ValueRange state) {
+                    Point element = at.with(along, {AxisIndex::Kind::Contiguous, start, true});
+                    element.mask = mask;
+                    return r.update(state, element, mask,
+                                    k.add(k.broadcast(k.toI32(start)), k.laneNumbers()));
+                  });
+              return r.merge(SmallVector<Value>(before), r.acrossLanes(state));
+            });
+        sums.push_back(k.add(carried.back(), k.toI32(n)));
+        return sums;
       });
-      return r.merge(SmallVector<Value>(before), r.acrossLanes(state));
-    });
-    sums.push_back(k.add(carried.back(), k.toI32(n)));
-    return sums;
-  });
   return r.finish(ArrayRef<Value>(total).drop_back(), total.back());
 }
 
@@ -319,27 +339,33 @@ SmallVector<Value> NestBody::reduceTransposed(Reduction &r, const Point &point, 
   }
   SmallVector<Value> init{k.splatF32(0), k.i32(0)};
   // The loops over the other axes are scalar: their indices are the same in every row.
-  SmallVector<Value> total = r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
-    Value n = bound(r.source(), along, at);
-    SmallVector<Value> sums = r.blocks(n, carried.front(), [&](Value lo, Value hi, ValueRange before) {
-      SmallVector<Value> zeros(lanes, k.splatF32(0));
-      SmallVector<Value> state = vectors(lo, hi, zeros, [&](Value start, Value mask, ValueRange state) {
-        SmallVector<Value> next;
-        for (int64_t lane = 0; lane < lanes; ++lane) {
-          Point element = rows[lane];
-          for (const std::string &axis : r.axes) {
-            element = axis == along ? element.with(axis, {AxisIndex::Kind::Contiguous, start, true}) : element.with(axis, *at.find(axis));
-          }
-          element.mask = mask;
-          next.push_back(r.update(state[lane], element, mask, Value())[0]);
-        }
-        return next;
+  SmallVector<Value> total =
+      r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
+        Value n = bound(r.source(), along, at);
+        SmallVector<Value> sums =
+            r.blocks(n, carried.front(), [&](Value lo, Value hi, ValueRange before) {
+              SmallVector<Value> zeros(lanes, k.splatF32(0));
+              SmallVector<Value> state =
+                  vectors(lo, hi, zeros, [&](Value start, Value mask, ValueRange state) {
+                    SmallVector<Value> next;
+                    for (int64_t lane = 0; lane < lanes; ++lane) {
+                      Point element = rows[lane];
+                      for (const std::string &axis : r.axes) {
+                        element =
+                            axis == along
+                                ? element.with(axis, {AxisIndex::Kind::Contiguous, start, true})
+                                : element.with(axis, *at.find(axis));
+                      }
+                      element.mask = mask;
+                      next.push_back(r.update(state[lane], element, mask, Value())[0]);
+                    }
+                    return next;
+                  });
+              return SmallVector<Value>{k.add(before[0], k.reduceAddRows(state))};
+            });
+        sums.push_back(k.add(carried.back(), k.toI32(n)));
+        return sums;
       });
-      return SmallVector<Value>{k.add(before[0], k.reduceAddRows(state))};
-    });
-    sums.push_back(k.add(carried.back(), k.toI32(n)));
-    return sums;
-  });
   return r.finish(ArrayRef<Value>(total).drop_back(), total.back());
 }
 
@@ -348,7 +374,8 @@ static SmallVector<ReduceOp> siblings(ArrayRef<Operation *> ops, ReduceOp op) {
   SmallVector<ReduceOp> result;
   for (Operation *other : ops) {
     auto reduce = dyn_cast<ReduceOp>(other);
-    if (reduce && reduce.getInput() == op.getInput() && reduce.getAxes() == op.getAxes() && reduce.getFn() != "quantile") {
+    if (reduce && reduce.getInput() == op.getInput() && reduce.getAxes() == op.getAxes() &&
+        reduce.getFn() != "quantile") {
       result.push_back(reduce);
     }
   }
@@ -384,14 +411,16 @@ Value NestBody::computeReduce(Operation *op, Value value, const Point &point) {
       }
     }
     bool besides = llvm::any_of(point.axes, [&](const auto &axis) {
-      bool along = axis.second.kind == AxisIndex::Kind::Contiguous && step(value, axis.first) == Step::One;
+      bool along =
+          axis.second.kind == AxisIndex::Kind::Contiguous && step(value, axis.first) == Step::One;
       return !axis.second.isScalar() && !along;
     });
     bool sums = r.contract || (r.members.size() == 1 && r.sumsFloats(r.members.front()));
     if (ragged || (besides && !contiguous.empty() && !sums)) {
       return lanewise(value, point);
     }
-    results = besides && !contiguous.empty() ? reduceTransposed(r, point, contiguous) : reduceSequential(r, point);
+    results = besides && !contiguous.empty() ? reduceTransposed(r, point, contiguous)
+                                             : reduceSequential(r, point);
   }
   for (auto [member, result] : llvm::zip(r.members, results)) {
     if (member.getOutput() != value) {

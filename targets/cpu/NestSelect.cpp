@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Selection by threshold: values become i32 keys of the same order, 32 steps of a bitwise search find the n-th largest
-// key, one ascending pass writes the positions above it and as many of the equal ones as are left, lowest first.
-// Everything is integer arithmetic on the keys, so selections are the same on every target and in any task order.
+// Selection by threshold: values become i32 keys of the same order, 32 steps of a bitwise search
+// find the n-th largest key, one ascending pass writes the positions above it and as many of the
+// equal ones as are left, lowest first. Everything is integer arithmetic on the keys, so selections
+// are the same on every target and in any task order.
 
 #include "targets/cpu/NestBody.h"
 
@@ -34,27 +35,34 @@ static Value numberOf(KernelBuilder &k, Value key) {
 }
 
 /// An unsigned pattern of the search as a signed key.
-static Value asKey(KernelBuilder &k, Value pattern) { return k.xori(pattern, k.i32(std::numeric_limits<int32_t>::min())); }
+static Value asKey(KernelBuilder &k, Value pattern) {
+  return k.xori(pattern, k.i32(std::numeric_limits<int32_t>::min()));
+}
 
-/// The largest pattern t (as a key) for which `holds(key of t)`, which is true for the smallest key and monotone.
+/// The largest pattern t (as a key) for which `holds(key of t)`, which is true for the smallest key
+/// and monotone.
 static Value searchBits(NestBody &body, llvm::function_ref<Value(Value key)> holds) {
   KernelBuilder &k = body.k;
-  Value pattern = body.loop(k.index(0), k.index(32), k.index(1), ValueRange{k.i32(0)}, [&](Value step, ValueRange carried) {
-    Value bit = k.shl(k.i32(1), k.sub(k.i32(31), k.toI32(step)));
-    Value candidate = k.ori(carried[0], bit);
-    return SmallVector<Value>{k.select(holds(asKey(k, candidate)), candidate, carried[0])};
-  })[0];
+  Value pattern = body.loop(k.index(0), k.index(32), k.index(1), ValueRange{k.i32(0)},
+                            [&](Value step, ValueRange carried) {
+                              Value bit = k.shl(k.i32(1), k.sub(k.i32(31), k.toI32(step)));
+                              Value candidate = k.ori(carried[0], bit);
+                              return SmallVector<Value>{
+                                  k.select(holds(asKey(k, candidate)), candidate, carried[0])};
+                            })[0];
   return asKey(k, pattern);
 }
 
 /// Number of elements of [0, n) for which `condition(start, mask)` holds, i32.
-static Value countWhere(NestBody &body, Value n, llvm::function_ref<Value(Value start, Value mask)> condition) {
+static Value countWhere(NestBody &body, Value n,
+                        llvm::function_ref<Value(Value start, Value mask)> condition) {
   KernelBuilder &k = body.k;
-  Value counts = body.vectors(k.index(0), n, ValueRange{k.splatI32(0)}, [&](Value start, Value mask, ValueRange carried) {
-    Value holds = condition(start, mask);
-    holds = mask ? k.andi(holds, mask) : holds;
-    return SmallVector<Value>{k.add(carried[0], k.select(holds, k.splatI32(1), k.splatI32(0)))};
-  })[0];
+  Value counts = body.vectors(
+      k.index(0), n, ValueRange{k.splatI32(0)}, [&](Value start, Value mask, ValueRange carried) {
+        Value holds = condition(start, mask);
+        holds = mask ? k.andi(holds, mask) : holds;
+        return SmallVector<Value>{k.add(carried[0], k.select(holds, k.splatI32(1), k.splatI32(0)))};
+      })[0];
   return k.reduceAdd(counts);
 }
 
@@ -65,64 +73,85 @@ static Value maskBits(KernelBuilder &k, Value mask) {
   return arith::ExtUIOp::create(k.builder(), k.loc(), k.i32Type(), k.extractLane(packed, 0));
 }
 static Value bitsToMask(KernelBuilder &k, Value bits) {
-  Value narrow = arith::TruncIOp::create(k.builder(), k.loc(), k.builder().getIntegerType(16), bits);
-  return vector::BitCastOp::create(k.builder(), k.loc(), k.vec(k.builder().getI1Type()), k.broadcast(narrow, 1));
+  Value narrow =
+      arith::TruncIOp::create(k.builder(), k.loc(), k.builder().getIntegerType(16), bits);
+  return vector::BitCastOp::create(k.builder(), k.loc(), k.vec(k.builder().getI1Type()),
+                                   k.broadcast(narrow, 1));
 }
-static Value popcount(KernelBuilder &k, Value bits) { return math::CtPopOp::create(k.builder(), k.loc(), bits); }
+static Value popcount(KernelBuilder &k, Value bits) {
+  return math::CtPopOp::create(k.builder(), k.loc(), bits);
+}
 
 /// The lowest `n` set bits of `bits` (i32).
 static Value lowestBits(NestBody &body, Value bits, Value n) {
   KernelBuilder &k = body.k;
-  Value rest = body.loop(k.index(0), k.toIndex(n), k.index(1), ValueRange{bits}, [&](Value, ValueRange carried) {
-    return SmallVector<Value>{k.andi(carried[0], k.sub(carried[0], k.i32(1)))};
-  })[0];
+  Value rest = body.loop(
+      k.index(0), k.toIndex(n), k.index(1), ValueRange{bits}, [&](Value, ValueRange carried) {
+        return SmallVector<Value>{k.andi(carried[0], k.sub(carried[0], k.i32(1)))};
+      })[0];
   return k.xori(bits, rest);
 }
 
-/// Writes the positions of [0, n) whose bit is set, ascending, from element `base` of `out` on. `select` gives the
-/// bits (i32) of 16 positions and the next value of one carried i32. Returns how many were written (index).
-static Value compact(NestBody &body, Value n, Value out, Value base, Value carriedInit,
-                     llvm::function_ref<std::pair<Value, Value>(Value start, Value mask, Value carried)> select) {
+/// Writes the positions of [0, n) whose bit is set, ascending, from element `base` of `out` on.
+/// `select` gives the bits (i32) of 16 positions and the next value of one carried i32. Returns how
+/// many were written (index).
+static Value compact(
+    NestBody &body, Value n, Value out, Value base, Value carriedInit,
+    llvm::function_ref<std::pair<Value, Value>(Value start, Value mask, Value carried)> select) {
   KernelBuilder &k = body.k;
-  return body.vectors(k.index(0), n, ValueRange{k.index(0), carriedInit}, [&](Value start, Value mask, ValueRange carried) {
-    auto [bits, next] = select(start, mask, carried[1]);
-    Value count = k.toIndex(popcount(k, bits));
-    body.when(k.ne(bits, k.i32(0)), [&] {
-      Value positions = k.add(k.broadcast(k.toI32(start)), k.laneNumbers());
-      vector::CompressStoreOp::create(k.builder(), k.loc(), out, ValueRange{k.add(base, carried[0])}, bitsToMask(k, bits), positions,
-                                      IntegerAttr()); // without it, a builder that swaps mask and value is taken
-    });
-    return SmallVector<Value>{k.add(carried[0], count), next};
-  })[0];
+  return body.vectors(
+      k.index(0), n, ValueRange{k.index(0), carriedInit},
+      [&](Value start, Value mask, ValueRange carried) {
+        auto [bits, next] = select(start, mask, carried[1]);
+        Value count = k.toIndex(popcount(k, bits));
+        body.when(k.ne(bits, k.i32(0)), [&] {
+          Value positions = k.add(k.broadcast(k.toI32(start)), k.laneNumbers());
+          vector::CompressStoreOp::create(
+              k.builder(), k.loc(), out, ValueRange{k.add(base, carried[0])}, bitsToMask(k, bits),
+              positions,
+              IntegerAttr()); // without it, a builder that swaps mask and value is taken
+        });
+        return SmallVector<Value>{k.add(carried[0], count), next};
+      })[0];
 }
 
 /// First element of the row of an index output.
 static Value rowBase(NestBody &body, const NestOperand &output, const Point &lead) {
-  Point first = lead.with(axesOf(output.value).back().getName(), {AxisIndex::Kind::Scalar, body.k.index(0), false});
+  Point first = lead.with(axesOf(output.value).back().getName(),
+                          {AxisIndex::Kind::Scalar, body.k.index(0), false});
   return body.address(output, first.restrictedTo(axesOf(output.value))).base;
 }
 
-/// Fills keys[base ..] with the keys of x along `axis`; a value that is not a number raises the kernel's status.
-static void writeKeys(NestBody &body, Value x, StringRef axis, const Point &lead, Value n, Value keys, Value base) {
+/// Fills keys[base ..] with the keys of x along `axis`; a value that is not a number raises the
+/// kernel's status.
+static void writeKeys(NestBody &body, Value x, StringRef axis, const Point &lead, Value n,
+                      Value keys, Value base) {
   KernelBuilder &k = body.k;
-  Value none = arith::ConstantOp::create(k.builder(), k.loc(), cast<TypedAttr>(k.builder().getZeroAttr(k.vec(k.builder().getI1Type()))));
-  Value nan = body.vectors(k.index(0), n, ValueRange{none}, [&](Value start, Value mask, ValueRange carried) {
-    Point at = lead.with(axis, {AxisIndex::Kind::Contiguous, start, true});
-    at.mask = mask;
-    Value value = body.lift(body.evaluate(x, at));
-    k.storeVector(keysOf(k, value), keys, k.add(base, start), mask);
-    Value isNan = k.ne(value, value);
-    return SmallVector<Value>{k.ori(carried[0], mask ? k.andi(isNan, mask) : isNan)};
-  })[0];
+  Value none = arith::ConstantOp::create(
+      k.builder(), k.loc(),
+      cast<TypedAttr>(k.builder().getZeroAttr(k.vec(k.builder().getI1Type()))));
+  Value nan = body.vectors(
+      k.index(0), n, ValueRange{none}, [&](Value start, Value mask, ValueRange carried) {
+        Point at = lead.with(axis, {AxisIndex::Kind::Contiguous, start, true});
+        at.mask = mask;
+        Value value = body.lift(body.evaluate(x, at));
+        k.storeVector(keysOf(k, value), keys, k.add(base, start), mask);
+        Value isNan = k.ne(value, value);
+        return SmallVector<Value>{k.ori(carried[0], mask ? k.andi(isNan, mask) : isNan)};
+      })[0];
   body.when(k.ne(maskBits(k, nan), k.i32(0)), [&] { body.raise(KVCACHE_KERNEL_NAN_SCORE); });
 }
 
-/// A kept-bits function for `compact`: keys above the threshold, and equal ones while the carried count lasts.
-static std::pair<Value, Value> aboveThreshold(NestBody &body, Value keys, Value base, Value threshold, Value start, Value mask, Value left) {
+/// A kept-bits function for `compact`: keys above the threshold, and equal ones while the carried
+/// count lasts.
+static std::pair<Value, Value> aboveThreshold(NestBody &body, Value keys, Value base,
+                                              Value threshold, Value start, Value mask,
+                                              Value left) {
   KernelBuilder &k = body.k;
   Value key = k.loadVector(keys, k.add(base, start), mask), cut = k.broadcast(threshold);
   Value above = k.gt(key, cut), equal = k.eq(key, cut);
-  Value aboveBits = maskBits(k, mask ? k.andi(above, mask) : above), equalBits = maskBits(k, mask ? k.andi(equal, mask) : equal);
+  Value aboveBits = maskBits(k, mask ? k.andi(above, mask) : above),
+        equalBits = maskBits(k, mask ? k.andi(equal, mask) : equal);
   Value equals = popcount(k, equalBits);
   Value taken = body.choose(
       k.le(equals, left), TypeRange{k.i32Type()}, [&] { return SmallVector<Value>{equalBits}; },
@@ -131,7 +160,8 @@ static std::pair<Value, Value> aboveThreshold(NestBody &body, Value keys, Value 
 }
 
 /// How many keys are at least (or above) a threshold.
-static Value countKeys(NestBody &body, Value keys, Value base, Value n, Value threshold, bool orEqual) {
+static Value countKeys(NestBody &body, Value keys, Value base, Value n, Value threshold,
+                       bool orEqual) {
   KernelBuilder &k = body.k;
   return countWhere(body, n, [&](Value start, Value mask) {
     Value key = k.loadVector(keys, k.add(base, start), mask);
@@ -139,13 +169,15 @@ static Value countKeys(NestBody &body, Value keys, Value base, Value n, Value th
   });
 }
 
-/// Element at which the keys of a leading point start: the row-major number of the point times the capacity.
+/// Element at which the keys of a leading point start: the row-major number of the point times the
+/// capacity.
 static Value keysBase(NestBody &body, Value x, StringRef axis, const Point &lead) {
   KernelBuilder &k = body.k;
   Value number = k.index(0);
   for (AxisAttr other : axesOf(x)) {
     if (other.getName() != axis) {
-      number = k.add(k.mul(number, body.extentValue(body.capacityOf(x, other.getName()))), lead.find(other.getName())->value);
+      number = k.add(k.mul(number, body.extentValue(body.capacityOf(x, other.getName()))),
+                     lead.find(other.getName())->value);
     }
   }
   return k.mul(number, body.extentValue(body.capacityOf(x, axis)));
@@ -160,26 +192,32 @@ void mlir::kvcache::cpu::emitTopk(NestBody &body, TopkOp op, const Point &lead, 
   writeKeys(body, x, axis, lead, rows, keys, base);
   Value wanted = k.toI32(body.evaluate(op.getCount(), lead));
   Value count = k.min(k.max(wanted, k.i32(0)), k.toI32(rows));
-  Value threshold = searchBits(body, [&](Value key) { return k.ge(countKeys(body, keys, base, rows, key, true), count); });
-  // With count = 0 the search ends at the largest key; with fewer keys above than wanted the rest are ties.
+  Value threshold = searchBits(
+      body, [&](Value key) { return k.ge(countKeys(body, keys, base, rows, key, true), count); });
+  // With count = 0 the search ends at the largest key; with fewer keys above than wanted the rest
+  // are ties.
   Value ties = k.max(k.sub(count, countKeys(body, keys, base, rows, threshold, false)), k.i32(0));
-  compact(body, rows, k.arg(output.arg), rowBase(body, output, lead), ties, [&](Value start, Value mask, Value left) {
-    return aboveThreshold(body, keys, base, threshold, start, mask, left);
-  });
+  compact(body, rows, k.arg(output.arg), rowBase(body, output, lead), ties,
+          [&](Value start, Value mask, Value left) {
+            return aboveThreshold(body, keys, base, threshold, start, mask, left);
+          });
   body.storeLength(output, lead, count);
 }
 
 /// Loops over `axes` of x in order, carrying `init`.
-static SmallVector<Value> forLeads(NestBody &body, Value x, ArrayRef<AxisAttr> axes, const Point &lead, ValueRange init,
-                                   llvm::function_ref<SmallVector<Value>(const Point &, ValueRange)> inside) {
+static SmallVector<Value>
+forLeads(NestBody &body, Value x, ArrayRef<AxisAttr> axes, const Point &lead, ValueRange init,
+         llvm::function_ref<SmallVector<Value>(const Point &, ValueRange)> inside) {
   if (axes.empty()) {
     return inside(lead, init);
   }
   KernelBuilder &k = body.k;
   std::string axis = axes.front().getName();
-  return body.loop(k.index(0), body.bound(x, axis, lead), k.index(1), init, [&](Value iv, ValueRange carried) {
-    return forLeads(body, x, axes.drop_front(), lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), carried, inside);
-  });
+  return body.loop(
+      k.index(0), body.bound(x, axis, lead), k.index(1), init, [&](Value iv, ValueRange carried) {
+        return forLeads(body, x, axes.drop_front(),
+                        lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), carried, inside);
+      });
 }
 
 void mlir::kvcache::cpu::emitAlloc(NestBody &body, SelectAllocOp op, StringRef keysArg) {
@@ -187,11 +225,15 @@ void mlir::kvcache::cpu::emitAlloc(NestBody &body, SelectAllocOp op, StringRef k
   Value x = op.getScores(), keys = k.arg(keysArg);
   const std::string token = "token";
   ArrayRef<AxisAttr> heads = axesOf(op.getOutput());
-  auto forHeads = [&](Value init, llvm::function_ref<Value(const Point &, Value rows, Value base, Value carried)> inside) {
-    return forLeads(body, x, heads, Point(), ValueRange{init}, [&](const Point &lead, ValueRange carried) {
-      return SmallVector<Value>{inside(lead, body.bound(x, token, lead), keysBase(body, x, token, lead), carried[0])};
-    })[0];
-  };
+  auto forHeads =
+      [&](Value init,
+          llvm::function_ref<Value(const Point &, Value rows, Value base, Value carried)> inside) {
+        return forLeads(
+            body, x, heads, Point(), ValueRange{init}, [&](const Point &lead, ValueRange carried) {
+              return SmallVector<Value>{inside(lead, body.bound(x, token, lead),
+                                               keysBase(body, x, token, lead), carried[0])};
+            })[0];
+      };
   Value all = forHeads(k.i32(0), [&](const Point &lead, Value rows, Value base, Value carried) {
     writeKeys(body, x, token, lead, rows, keys, base);
     return k.add(carried, k.toI32(rows));
@@ -223,16 +265,18 @@ void mlir::kvcache::cpu::emitWhere(NestBody &body, SelectWhereOp op, const Point
   }
   const NestOperand &output = *body.outputFor(op.getOutput());
   Value rows = body.bound(along, axis, lead);
-  Value count = compact(body, rows, k.arg(output.arg), rowBase(body, output, lead), k.i32(0), [&](Value start, Value mask, Value carried) {
-    Point at = lead.with(axis, {AxisIndex::Kind::Contiguous, start, true});
-    at.mask = mask;
-    SmallVector<Value> inputs;
-    for (Value input : op.getInputs()) {
-      inputs.push_back(body.evaluate(input, at));
-    }
-    Value holds = body.lift(body.applyRegion(op, op.getScalarBody(), inputs).front());
-    return std::make_pair(maskBits(k, mask ? k.andi(holds, mask) : holds), carried);
-  });
+  Value count =
+      compact(body, rows, k.arg(output.arg), rowBase(body, output, lead), k.i32(0),
+              [&](Value start, Value mask, Value carried) {
+                Point at = lead.with(axis, {AxisIndex::Kind::Contiguous, start, true});
+                at.mask = mask;
+                SmallVector<Value> inputs;
+                for (Value input : op.getInputs()) {
+                  inputs.push_back(body.evaluate(input, at));
+                }
+                Value holds = body.lift(body.applyRegion(op, op.getScalarBody(), inputs).front());
+                return std::make_pair(maskBits(k, mask ? k.andi(holds, mask) : holds), carried);
+              });
   body.storeLength(output, lead, count);
 }
 
@@ -242,21 +286,25 @@ void mlir::kvcache::cpu::emitComplement(NestBody &body, SelectComplementOp op, c
   std::string instance = kept.getAxes().back().getName();
   const NestOperand &output = *body.outputFor(op.getOutput());
   Value out = k.arg(output.arg), base = rowBase(body, output, lead);
-  Value rows = body.bound(op.getOf(), kept.getDomain(), lead), keptRows = body.bound(op.getKept(), instance, lead);
+  Value rows = body.bound(op.getOf(), kept.getDomain(), lead),
+        keptRows = body.bound(op.getKept(), instance, lead);
   // Both lists ascend: walk them side by side.
-  SmallVector<Value> ends = body.loop(k.index(0), rows, k.index(1), ValueRange{k.index(0), k.index(0)}, [&](Value row, ValueRange carried) {
-    Value isKept = body.choose(
-        k.lt(carried[0], keptRows), TypeRange{k.builder().getI1Type()},
-        [&] {
-          Value next = body.evaluate(op.getKept(), lead.with(instance, {AxisIndex::Kind::Scalar, carried[0], false}));
-          return SmallVector<Value>{k.eq(next, k.toI32(row))};
-        },
-        [&] { return SmallVector<Value>{k.i1(false)}; })[0];
-    Value dropped = k.xori(isKept, k.i1(true));
-    body.when(dropped, [&] { k.store(k.toI32(row), out, k.add(base, carried[1])); });
-    return SmallVector<Value>{k.add(carried[0], k.select(isKept, k.index(1), k.index(0))),
-                              k.add(carried[1], k.select(isKept, k.index(0), k.index(1)))};
-  });
+  SmallVector<Value> ends = body.loop(
+      k.index(0), rows, k.index(1), ValueRange{k.index(0), k.index(0)},
+      [&](Value row, ValueRange carried) {
+        Value isKept = body.choose(
+            k.lt(carried[0], keptRows), TypeRange{k.builder().getI1Type()},
+            [&] {
+              Value next = body.evaluate(
+                  op.getKept(), lead.with(instance, {AxisIndex::Kind::Scalar, carried[0], false}));
+              return SmallVector<Value>{k.eq(next, k.toI32(row))};
+            },
+            [&] { return SmallVector<Value>{k.i1(false)}; })[0];
+        Value dropped = k.xori(isKept, k.i1(true));
+        body.when(dropped, [&] { k.store(k.toI32(row), out, k.add(base, carried[1])); });
+        return SmallVector<Value>{k.add(carried[0], k.select(isKept, k.index(1), k.index(0))),
+                                  k.add(carried[1], k.select(isKept, k.index(0), k.index(1)))};
+      });
   body.storeLength(output, lead, ends[1]);
 }
 
@@ -273,7 +321,8 @@ Value NestBody::computeQuantile(ReduceOp op, const Point &point) {
   Value one = arith::ConstantOp::create(k.builder(), k.loc(), k.builder().getF64FloatAttr(1.0));
   Value position = k.mul(q, k.sub(rows, one));
   Value whole = math::FloorOp::create(k.builder(), k.loc(), position);
-  Value fraction = arith::TruncFOp::create(k.builder(), k.loc(), k.f32Type(), k.sub(position, whole));
+  Value fraction =
+      arith::TruncFOp::create(k.builder(), k.loc(), k.f32Type(), k.sub(position, whole));
   Value rank = arith::FPToSIOp::create(k.builder(), k.loc(), k.i32Type(), whole);
   auto keysAt = [&](Value start, Value mask) {
     Point at = point.with(axis, {AxisIndex::Kind::Contiguous, start, true});
@@ -289,12 +338,13 @@ Value NestBody::computeQuantile(ReduceOp op, const Point &point) {
   Value low = searchBits(*this, [&](Value key) { return k.le(countBelow(key, false), rank); });
   // The next value in order: the same one again, or the smallest above it.
   Value most = k.splatI32(std::numeric_limits<int32_t>::max());
-  Value above = vectors(k.index(0), n, ValueRange{most}, [&](Value start, Value mask, ValueRange carried) {
-    Value keys = keysAt(start, mask);
-    Value larger = k.gt(keys, k.broadcast(low));
-    larger = mask ? k.andi(larger, mask) : larger;
-    return SmallVector<Value>{k.min(carried[0], k.select(larger, keys, most))};
-  })[0];
+  Value above =
+      vectors(k.index(0), n, ValueRange{most}, [&](Value start, Value mask, ValueRange carried) {
+        Value keys = keysAt(start, mask);
+        Value larger = k.gt(keys, k.broadcast(low));
+        larger = mask ? k.andi(larger, mask) : larger;
+        return SmallVector<Value>{k.min(carried[0], k.select(larger, keys, most))};
+      })[0];
   Value again = k.gt(countBelow(low, true), k.add(rank, k.i32(1)));
   Value last = k.ge(k.add(rank, k.i32(1)), k.toI32(n));
   Value lowNumber = numberOf(k, low);

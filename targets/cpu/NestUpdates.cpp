@@ -14,8 +14,10 @@ using namespace mlir;
 using namespace mlir::kvcache;
 using namespace mlir::kvcache::cpu;
 
-/// Loops over `axes` from `point` on, the last one with lanes; `inside` stores at the point it is given.
-static void forDense(NestBody &body, Value shape, ArrayRef<AxisAttr> axes, const Point &point, llvm::function_ref<void(const Point &)> inside) {
+/// Loops over `axes` from `point` on, the last one with lanes; `inside` stores at the point it is
+/// given.
+static void forDense(NestBody &body, Value shape, ArrayRef<AxisAttr> axes, const Point &point,
+                     llvm::function_ref<void(const Point &)> inside) {
   KernelBuilder &k = body.k;
   if (axes.empty()) {
     inside(point);
@@ -24,8 +26,10 @@ static void forDense(NestBody &body, Value shape, ArrayRef<AxisAttr> axes, const
   std::string axis = axes.front().getName();
   Value count = body.bound(shape, axis, point);
   if (axes.size() > 1) {
-    body.loop(k.index(0), count, k.index(1),
-              [&](Value iv) { forDense(body, shape, axes.drop_front(), point.with(axis, {AxisIndex::Kind::Scalar, iv, false}), inside); });
+    body.loop(k.index(0), count, k.index(1), [&](Value iv) {
+      forDense(body, shape, axes.drop_front(),
+               point.with(axis, {AxisIndex::Kind::Scalar, iv, false}), inside);
+    });
     return;
   }
   body.vectors(k.index(0), count, ValueRange{}, [&](Value start, Value mask, ValueRange) {
@@ -47,7 +51,8 @@ static SmallVector<AxisAttr> openAxes(ArrayRef<AxisAttr> axes, const Point &poin
   return open;
 }
 
-/// One source row (all indices of the index set known): into[.., at, ..] (+)= x over the remaining axes.
+/// One source row (all indices of the index set known): into[.., at, ..] (+)= x over the remaining
+/// axes.
 static void scatterRow(NestBody &body, ScatterOp op, const Point &source) {
   KernelBuilder &k = body.k;
   auto index = cast<IndexSetType>(op.getAt().getType());
@@ -55,15 +60,18 @@ static void scatterRow(NestBody &body, ScatterOp op, const Point &source) {
   Value at = body.evaluate(op.getAt(), source);
   body.when(k.ge(at, k.i32(0)), [&] {
     AxisIndex row{AxisIndex::Kind::Scalar, k.toIndex(at), false};
-    forDense(body, op.getInput(), openAxes(axesOf(op.getInput()), source), source, [&](const Point &element) {
-      Value value = body.evaluate(op.getInput(), element);
-      Point target = element.with(index.getDomain(), row).restrictedTo(axesOf(op.getOutput()));
-      if (op.getFn() == "add") {
-        Value before = body.loadOutput(output, target);
-        value = k.add(before, isa<VectorType>(before.getType()) ? body.lift(value) : value);
-      }
-      body.storeAt(output, target, value);
-    });
+    forDense(body, op.getInput(), openAxes(axesOf(op.getInput()), source), source,
+             [&](const Point &element) {
+               Value value = body.evaluate(op.getInput(), element);
+               Point target =
+                   element.with(index.getDomain(), row).restrictedTo(axesOf(op.getOutput()));
+               if (op.getFn() == "add") {
+                 Value before = body.loadOutput(output, target);
+                 value =
+                     k.add(before, isa<VectorType>(before.getType()) ? body.lift(value) : value);
+               }
+               body.storeAt(output, target, value);
+             });
   });
 }
 
@@ -73,17 +81,21 @@ void mlir::kvcache::cpu::emitScatter(NestBody &body, ScatterOp op, const Point &
   const NestOperand *into = body.held(op.getInto());
   if (!into || into->arg != output.arg) { // else in place
     forDense(body, op.getInto(), openAxes(axesOf(op.getInto()), lead), lead,
-             [&](const Point &point) { body.storeAt(output, point, body.evaluate(op.getInto(), point)); });
+             [&](const Point &point) {
+               body.storeAt(output, point, body.evaluate(op.getInto(), point));
+             });
   }
   // The index set's own axes, in order; sources meet a destination in ascending order.
-  std::function<void(ArrayRef<AxisAttr>, const Point &)> rows = [&](ArrayRef<AxisAttr> axes, const Point &point) {
+  std::function<void(ArrayRef<AxisAttr>, const Point &)> rows = [&](ArrayRef<AxisAttr> axes,
+                                                                    const Point &point) {
     if (axes.empty()) {
       scatterRow(body, op, point);
       return;
     }
     std::string axis = axes.front().getName();
-    body.loop(k.index(0), body.bound(op.getAt(), axis, point), k.index(1),
-              [&](Value iv) { rows(axes.drop_front(), point.with(axis, {AxisIndex::Kind::Scalar, iv, false})); });
+    body.loop(k.index(0), body.bound(op.getAt(), axis, point), k.index(1), [&](Value iv) {
+      rows(axes.drop_front(), point.with(axis, {AxisIndex::Kind::Scalar, iv, false}));
+    });
   };
   rows(openAxes(axesOf(op.getAt()), lead), lead);
 }
@@ -112,11 +124,15 @@ void mlir::kvcache::cpu::emitEigh(NestBody &body, EighOp op, const Point &lead) 
       origin = origin.with(axis.getName(), {AxisIndex::Kind::Scalar, k.index(0), false});
     }
     Value offset = k.toI64(body.address(operand, origin).base);
-    return LLVM::GEPOp::create(b, k.loc(), pointer, b.getF32Type(), k.pointerTo(k.arg(operand.arg)), ArrayRef<LLVM::GEPArg>{offset}).getResult();
+    return LLVM::GEPOp::create(b, k.loc(), pointer, b.getF32Type(), k.pointerTo(k.arg(operand.arg)),
+                               ArrayRef<LLVM::GEPArg>{offset})
+        .getResult();
   };
   Value n = k.toI64(body.bound(op.getMatrix(), axesOf(op.getMatrix()).back().getName(), lead));
-  SmallVector<Value> operands{n, pointerAt(*matrix), pointerAt(*body.outputFor(op.getEigenvalues())),
+  SmallVector<Value> operands{n, pointerAt(*matrix),
+                              pointerAt(*body.outputFor(op.getEigenvalues())),
                               pointerAt(*body.outputFor(op.getEigenvectors()))};
-  Value status = func::CallOp::create(b, k.loc(), name, TypeRange{k.i32Type()}, operands).getResult(0);
+  Value status =
+      func::CallOp::create(b, k.loc(), name, TypeRange{k.i32Type()}, operands).getResult(0);
   body.when(k.ne(status, k.i32(0)), [&] { body.raise(KVCACHE_KERNEL_EIGEN_FAILED); });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Values of map, gather, pool, slice, iota, relabel and of operands in memory; extents; scalar regions.
+// Values of map, gather, pool, slice, iota, relabel and of operands in memory; extents; scalar
+// regions.
 
 #include "targets/cpu/NestBody.h"
 
@@ -19,7 +20,8 @@ using namespace mlir::kvcache;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
 
-// ---- points ---------------------------------------------------------------------------------------------------------
+// ---- points
+// ---------------------------------------------------------------------------------------------------------
 
 const AxisIndex *Point::find(StringRef name) const {
   for (const auto &[axis, index] : axes) {
@@ -61,7 +63,8 @@ Type mlir::kvcache::cpu::computeTypeOf(Type type) {
   return isa<IndexSetType>(type) ? IntegerType::get(type.getContext(), 32) : scalarTypeOf(type);
 }
 
-// ---- start, failure, scopes -----------------------------------------------------------------------------------------
+// ---- start, failure, scopes
+// -----------------------------------------------------------------------------------------
 
 void NestBody::begin(ArrayRef<std::string> words) {
   for (size_t i = 0; i < words.size(); ++i) {
@@ -90,7 +93,8 @@ SmallVector<const void *, 8> NestBody::memoKey(Value value, const Point &point) 
   for (AxisAttr axis : axesOf(value)) {
     const AxisIndex *index = point.find(axis.getName());
     key.push_back(index ? index->value.getAsOpaquePointer() : nullptr);
-    key.push_back(reinterpret_cast<const void *>(static_cast<uintptr_t>(index ? static_cast<int>(index->kind) : 0)));
+    key.push_back(reinterpret_cast<const void *>(
+        static_cast<uintptr_t>(index ? static_cast<int>(index->kind) : 0)));
   }
   return key;
 }
@@ -106,7 +110,8 @@ void NestBody::loop(Value lo, Value hi, Value step, llvm::function_ref<void(Valu
   });
 }
 
-SmallVector<Value> NestBody::loop(Value lo, Value hi, Value step, ValueRange init, KernelBuilder::CarryBody body) {
+SmallVector<Value> NestBody::loop(Value lo, Value hi, Value step, ValueRange init,
+                                  KernelBuilder::CarryBody body) {
   return k.forLoop(lo, hi, step, init, [&](Value iv, ValueRange carried) {
     scopes_.emplace_back();
     SmallVector<Value> results = body(iv, carried);
@@ -115,7 +120,8 @@ SmallVector<Value> NestBody::loop(Value lo, Value hi, Value step, ValueRange ini
   });
 }
 
-SmallVector<Value> NestBody::vectors(Value lo, Value hi, ValueRange init, KernelBuilder::VectorCarryBody body) {
+SmallVector<Value> NestBody::vectors(Value lo, Value hi, ValueRange init,
+                                     KernelBuilder::VectorCarryBody body) {
   return k.forVectors(lo, hi, init, [&](Value start, Value mask, ValueRange carried) {
     scopes_.emplace_back();
     SmallVector<Value> results = body(start, mask, carried);
@@ -132,7 +138,8 @@ void NestBody::when(Value condition, llvm::function_ref<void()> body) {
   });
 }
 
-SmallVector<Value> NestBody::choose(Value condition, TypeRange types, llvm::function_ref<SmallVector<Value>()> then,
+SmallVector<Value> NestBody::choose(Value condition, TypeRange types,
+                                    llvm::function_ref<SmallVector<Value>()> then,
                                     llvm::function_ref<SmallVector<Value>()> otherwise) {
   auto scoped = [&](llvm::function_ref<SmallVector<Value>()> body) {
     scopes_.emplace_back();
@@ -140,7 +147,8 @@ SmallVector<Value> NestBody::choose(Value condition, TypeRange types, llvm::func
     scopes_.pop_back();
     return results;
   };
-  return k.ifElse(condition, types, [&] { return scoped(then); }, [&] { return scoped(otherwise); });
+  return k.ifElse(
+      condition, types, [&] { return scoped(then); }, [&] { return scoped(otherwise); });
 }
 
 void NestBody::hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoot) {
@@ -156,16 +164,18 @@ void NestBody::hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoo
   for (Operation *op : spec_.ops) {
     for (Value result : op->getResults()) {
       ArrayRef<AxisAttr> axes = axesOf(result);
-      bool known = llvm::all_of(axes, [&](AxisAttr axis) { return point.find(axis.getName()) != nullptr; });
-      if (cone.contains(result) && isa<AxisTensorType>(result.getType()) && axes.size() < axesOfRoot && known &&
-          !llvm::is_contained(roots, result)) {
+      bool known =
+          llvm::all_of(axes, [&](AxisAttr axis) { return point.find(axis.getName()) != nullptr; });
+      if (cone.contains(result) && isa<AxisTensorType>(result.getType()) &&
+          axes.size() < axesOfRoot && known && !llvm::is_contained(roots, result)) {
         evaluate(result, point);
       }
     }
   }
 }
 
-// ---- evaluation -----------------------------------------------------------------------------------------------------
+// ---- evaluation
+// -----------------------------------------------------------------------------------------------------
 
 const NestOperand *NestBody::held(Value value) const {
   if (const NestOperand *input = inputs_.lookup(value)) {
@@ -182,8 +192,9 @@ Value NestBody::evaluate(Value value, const Point &given) {
   }
   Point point = given.restrictedTo(axesOf(value));
   if (point.axes.size() != axesOf(value).size()) {
-    return fail(value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front(), "a value is used where its axes have no index",
-                computeTypeOf(value.getType()), false);
+    return fail(value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front(),
+                "a value is used where its axes have no index", computeTypeOf(value.getType()),
+                false);
   }
   auto key = memoKey(value, point);
   for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
@@ -203,7 +214,8 @@ Value NestBody::compute(Value value, const Point &point) {
   Operation *op = value.getDefiningOp();
   Type type = computeTypeOf(value.getType());
   if (!op || !llvm::is_contained(spec_.ops, op)) {
-    return fail(op ? op : spec_.ops.front(), "a value is neither an input nor the result of an op of the kernel", type, false);
+    return fail(op ? op : spec_.ops.front(),
+                "a value is neither an input nor the result of an op of the kernel", type, false);
   }
   return llvm::TypeSwitch<Operation *, Value>(op)
       .Case([&](MapOp map) { return computeMap(map, value, point); })
@@ -211,7 +223,9 @@ Value NestBody::compute(Value value, const Point &point) {
       .Case([&](PoolOp pool) { return computePool(pool, point); })
       .Case([&](GatherOp gather) { return computeGather(gather, point); })
       .Case([&](IotaOp iota) { return computeIota(iota, point); })
-      .Case([&](ColumnOp column) { return loadColumn(column, column.getCache(), column.getName(), point); })
+      .Case([&](ColumnOp column) {
+        return loadColumn(column, column.getCache(), column.getName(), point);
+      })
       .Case([&](RelabelOp relabel) {
         Point from;
         from.mask = point.mask;
@@ -223,14 +237,22 @@ Value NestBody::compute(Value value, const Point &point) {
       .Case([&](SliceOp slice) {
         AxisIndex index = *point.find(slice.getAxis());
         Value from = scalarIndex(slice.getFrom());
-        index.value = index.kind == AxisIndex::Kind::Lanes ? k.add(index.value, k.broadcast(k.toI32(from))) : k.add(index.value, from);
+        index.value = index.kind == AxisIndex::Kind::Lanes
+                          ? k.add(index.value, k.broadcast(k.toI32(from)))
+                          : k.add(index.value, from);
         index.aligned = false;
         return evaluate(slice.getInput(), point.with(slice.getAxis(), index));
       })
-      .Default([&](Operation *other) { return fail(other, "cannot compute '" + other->getName().getStringRef() + "' inside a loop nest", type, false); });
+      .Default([&](Operation *other) {
+        return fail(other,
+                    "cannot compute '" + other->getName().getStringRef() + "' inside a loop nest",
+                    type, false);
+      });
 }
 
-Value NestBody::lift(Value value) { return isa<VectorType>(value.getType()) ? value : k.broadcast(value); }
+Value NestBody::lift(Value value) {
+  return isa<VectorType>(value.getType()) ? value : k.broadcast(value);
+}
 
 Value NestBody::scalar(Value value) {
   if (const NestOperand *input = inputs_.lookup(value)) {
@@ -249,14 +271,16 @@ Value NestBody::scalar(Value value) {
   }
   Operation *op = value.getDefiningOp();
   if (!op) {
-    return fail(spec_.ops.front(), "a scalar is neither an input nor a result", value.getType(), false);
+    return fail(spec_.ops.front(), "a scalar is neither an input nor a result", value.getType(),
+                false);
   }
   if (auto extent = dyn_cast<ExtentOp>(op)) {
     return bound(extent.getOf(), extent.getAxis(), Point());
   }
   StringRef dialect = op->getName().getDialectNamespace();
   if ((dialect != "arith" && dialect != "math") || op->getNumResults() != 1) {
-    return fail(op, "cannot compute '" + op->getName().getStringRef() + "' as a scalar", value.getType(), false);
+    return fail(op, "cannot compute '" + op->getName().getStringRef() + "' as a scalar",
+                value.getType(), false);
   }
   auto key = memoKey(value, Point());
   for (const auto &scope : scopes_) {
@@ -275,9 +299,11 @@ Value NestBody::scalar(Value value) {
   return result;
 }
 
-// ---- scalar regions -------------------------------------------------------------------------------------------------
+// ---- scalar regions
+// -------------------------------------------------------------------------------------------------
 
-/// One op of a scalar region on scalars or vectors: same op, wider types. The exponential is the kernel builder's.
+/// One op of a scalar region on scalars or vectors: same op, wider types. The exponential is the
+/// kernel builder's.
 static Value applyOp(NestBody &body, Operation &op, ArrayRef<Value> operands, bool vector) {
   KernelBuilder &k = body.k;
   SmallVector<Value> lifted;
@@ -288,7 +314,8 @@ static Value applyOp(NestBody &body, Operation &op, ArrayRef<Value> operands, bo
     return k.exp(lifted[0]);
   }
   Type type = op.getResult(0).getType();
-  OperationState state(k.loc(), op.getName().getStringRef(), lifted, {vector ? Type(k.vec(type)) : type}, op.getAttrs());
+  OperationState state(k.loc(), op.getName().getStringRef(), lifted,
+                       {vector ? Type(k.vec(type)) : type}, op.getAttrs());
   state.propertiesAttr = op.getPropertiesAsAttribute();
   return k.builder().create(state)->getResult(0);
 }
@@ -300,14 +327,16 @@ SmallVector<Value> NestBody::applyRegion(Operation *owner, Block &body, ArrayRef
   }
   auto lookup = [&](Value value) {
     auto found = values.find(value);
-    return found != values.end() ? found->second : scalar(value); // a scalar from outside the region
+    return found != values.end() ? found->second
+                                 : scalar(value); // a scalar from outside the region
   };
   for (Operation &op : body.without_terminator()) {
     StringRef dialect = op.getName().getDialectNamespace();
     if ((dialect != "arith" && dialect != "math") || op.getNumResults() != 1) {
       SmallVector<Value> results;
       for (Value yielded : body.getTerminator()->getOperands()) {
-        results.push_back(fail(&op, "expected ops of arith and math in a scalar region", yielded.getType(), false));
+        results.push_back(fail(&op, "expected ops of arith and math in a scalar region",
+                               yielded.getType(), false));
       }
       return results;
     }
@@ -315,7 +344,8 @@ SmallVector<Value> NestBody::applyRegion(Operation *owner, Block &body, ArrayRef
     for (Value operand : op.getOperands()) {
       operands.push_back(lookup(operand));
     }
-    bool vector = llvm::any_of(operands, [](Value operand) { return isa<VectorType>(operand.getType()); });
+    bool vector =
+        llvm::any_of(operands, [](Value operand) { return isa<VectorType>(operand.getType()); });
     values[op.getResult(0)] = applyOp(*this, op, operands, vector);
   }
   SmallVector<Value> results;
@@ -342,12 +372,14 @@ Value NestBody::computeMap(MapOp op, Value value, const Point &point) {
   return wanted;
 }
 
-// ---- data movement --------------------------------------------------------------------------------------------------
+// ---- data movement
+// --------------------------------------------------------------------------------------------------
 
 Value NestBody::computeGather(GatherOp op, const Point &point) {
   auto index = cast<IndexSetType>(op.getAt().getType());
   if (!isa<AxisTensorType>(op.getInput().getType())) {
-    return fail(op, "rows of a cache are moved by a kernel of their own", computeTypeOf(op.getOutput().getType()), false);
+    return fail(op, "rows of a cache are moved by a kernel of their own",
+                computeTypeOf(op.getOutput().getType()), false);
   }
   Value position = evaluate(op.getAt(), point);
   AxisIndex at;
@@ -383,7 +415,8 @@ Value NestBody::computePool(PoolOp op, const Point &point) {
   const AxisIndex index = *point.find(axis);
   Value size = scalarIndex(op.getSize());
   Value half = k.floorDiv(size, 2);
-  Value upTo = op.getUpto() ? k.min(scalarIndex(op.getUpto()), bound(op.getInput(), axis, point)) : bound(op.getInput(), axis, point);
+  Value upTo = op.getUpto() ? k.min(scalarIndex(op.getUpto()), bound(op.getInput(), axis, point))
+                            : bound(op.getInput(), axis, point);
   bool vector = !point.isScalar();
   double identity = average ? 0.0 : -std::numeric_limits<double>::infinity();
   auto constant = [&](double value) { return vector ? k.splatF32(value) : k.f32(value); };
@@ -399,23 +432,30 @@ Value NestBody::computePool(PoolOp op, const Point &point) {
   };
   Value zero = vector ? k.splatI32(0) : k.index(0);
   auto combine = [&](Value a, Value b) { return average ? k.add(a, b) : k.max(a, b); };
-  Value pooled = loop(k.index(0), size, k.index(1), ValueRange{constant(identity)}, [&](Value j, ValueRange carried) {
-    AxisIndex at = index;
-    Value shift = k.sub(j, half);
-    at.value = at.kind == AxisIndex::Kind::Lanes ? k.add(at.value, wide(shift)) : k.add(at.value, shift);
-    at.aligned = false;
-    Value where = positions(at);
-    Value inside = k.andi(k.ge(where, zero), k.lt(where, wide(upTo)));
-    if (!vector) {
-      return choose(
-          inside, carried.getTypes(), [&] { return SmallVector<Value>{combine(carried[0], evaluate(op.getInput(), point.with(axis, at)))}; },
-          [&] { return SmallVector<Value>{carried[0]}; });
-    }
-    Point shifted = point.with(axis, at);
-    shifted.mask = point.mask ? k.andi(inside, point.mask) : inside;
-    Value x = lift(evaluate(op.getInput(), shifted));
-    return SmallVector<Value>{combine(carried[0], k.select(inside, x, constant(identity)))};
-  })[0];
+  Value pooled = loop(
+      k.index(0), size, k.index(1), ValueRange{constant(identity)},
+      [&](Value j, ValueRange carried) {
+        AxisIndex at = index;
+        Value shift = k.sub(j, half);
+        at.value = at.kind == AxisIndex::Kind::Lanes ? k.add(at.value, wide(shift))
+                                                     : k.add(at.value, shift);
+        at.aligned = false;
+        Value where = positions(at);
+        Value inside = k.andi(k.ge(where, zero), k.lt(where, wide(upTo)));
+        if (!vector) {
+          return choose(
+              inside, carried.getTypes(),
+              [&] {
+                return SmallVector<Value>{
+                    combine(carried[0], evaluate(op.getInput(), point.with(axis, at)))};
+              },
+              [&] { return SmallVector<Value>{carried[0]}; });
+        }
+        Point shifted = point.with(axis, at);
+        shifted.mask = point.mask ? k.andi(inside, point.mask) : inside;
+        Value x = lift(evaluate(op.getInput(), shifted));
+        return SmallVector<Value>{combine(carried[0], k.select(inside, x, constant(identity)))};
+      })[0];
   if (average) {
     Value divisor = k.intToF32(size);
     pooled = k.div(pooled, vector ? k.broadcast(divisor) : divisor);

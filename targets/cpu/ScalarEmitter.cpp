@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A kernel of scalar ops: one task that reads words, computes and writes words back. Integers are stored as they are,
-// floats as their bits in the low bytes.
+// A kernel of scalar ops: one task that reads words, computes and writes words back. Integers are
+// stored as they are, floats as their bits in the low bytes.
 
 #include "targets/cpu/NestBody.h"
 
@@ -19,7 +19,8 @@ static Value asWord(KernelBuilder &k, Value value) {
     return k.bitcast(value, k.builder().getI64Type());
   }
   if (type.isF32()) {
-    return arith::ExtUIOp::create(k.builder(), k.loc(), k.builder().getI64Type(), k.bitcast(value, k.i32Type()));
+    return arith::ExtUIOp::create(k.builder(), k.loc(), k.builder().getI64Type(),
+                                  k.bitcast(value, k.i32Type()));
   }
   if (type.isInteger(1)) {
     return arith::ExtUIOp::create(k.builder(), k.loc(), k.builder().getI64Type(), value);

@@ -48,16 +48,20 @@ public:
     auto start = std::chrono::steady_clock::now();
     OwningOpRef<ModuleOp> copy = module.clone();
     FailureOr<CpuCode> result = compileKernels(*copy, options);
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (failed(result)) {
       ADD_FAILURE() << "kernels do not compile";
       return;
     }
     code = std::move(*result);
-    std::printf("%s: compiled in %.0f ms, %zu bytes\n", nameOf(isa).data(), seconds * 1e3, code.object.size());
+    std::printf("%s: compiled in %.0f ms, %zu bytes\n", nameOf(isa).data(), seconds * 1e3,
+                code.object.size());
     int descriptor = memfd_create("kernels", MFD_CLOEXEC);
-    EXPECT_EQ(write(descriptor, code.object.data(), code.object.size()), static_cast<ssize_t>(code.object.size()));
-    handle_ = dlopen(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), RTLD_NOW | RTLD_LOCAL);
+    EXPECT_EQ(write(descriptor, code.object.data(), code.object.size()),
+              static_cast<ssize_t>(code.object.size()));
+    handle_ =
+        dlopen(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), RTLD_NOW | RTLD_LOCAL);
     close(descriptor);
     if (!handle_) {
       ADD_FAILURE() << dlerror();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The kernel builder's idioms and the pipeline: numbers of compiled kernels against plain C++, on every instruction set
-// this machine runs, and the instructions a few idioms must become.
+// The kernel builder's idioms and the pipeline: numbers of compiled kernels against plain C++, on
+// every instruction set this machine runs, and the instructions a few idioms must become.
 
 #include "targets/cpu/KernelBuilder.h"
 #include "test/targets/cpu/CompiledKernels.h"
@@ -29,19 +29,24 @@ protected:
 
 /// out[head] = sum of x[head, :] in the fixed order; n = scalars[0].
 static void emitRowSum(ModuleOp module) {
-  KernelBuilder k(module, "row_sum", {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("out", Elem::F32), KernelArg::scalars("s")});
+  KernelBuilder k(module, "row_sum",
+                  {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("out", Elem::F32),
+                   KernelArg::scalars("s")});
   Value n = k.scalarIndex(k.arg("s"), 0);
   Value base = k.mul(k.task(), n);
-  Value sum = k.forVectors(n, ValueRange{k.splatF32(0)}, [&](Value start, Value mask, ValueRange carried) {
-    return SmallVector<Value>{k.add(carried[0], k.loadF32(k.arg("x"), k.add(base, start), mask))};
-  })[0];
+  Value sum =
+      k.forVectors(n, ValueRange{k.splatF32(0)}, [&](Value start, Value mask, ValueRange carried) {
+        return SmallVector<Value>{
+            k.add(carried[0], k.loadF32(k.arg("x"), k.add(base, start), mask))};
+      })[0];
   k.store(k.reduceAdd(sum), k.arg("out"), k.task());
   k.finish();
 }
 
 static void emitExp(ModuleOp module) {
-  KernelBuilder k(module, "exp", {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("all", Elem::F32),
-                                  KernelArg::buffer("negative", Elem::F32), KernelArg::scalars("s")});
+  KernelBuilder k(module, "exp",
+                  {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("all", Elem::F32),
+                   KernelArg::buffer("negative", Elem::F32), KernelArg::scalars("s")});
   k.forVectors(k.scalarIndex(k.arg("s"), 0), [&](Value start, Value mask) {
     Value x = k.loadF32(k.arg("x"), start, mask);
     k.storeF32(k.exp(x), k.arg("all"), start, mask);
@@ -51,7 +56,9 @@ static void emitExp(ModuleOp module) {
 }
 
 static void emitConvert(ModuleOp module, const char *name, Elem from, Elem to) {
-  KernelBuilder k(module, name, {KernelArg::buffer("x", from), KernelArg::buffer("y", to), KernelArg::scalars("s")});
+  KernelBuilder k(
+      module, name,
+      {KernelArg::buffer("x", from), KernelArg::buffer("y", to), KernelArg::scalars("s")});
   k.forVectors(k.scalarIndex(k.arg("s"), 0), [&](Value start, Value mask) {
     k.storeF32(k.loadF32(k.arg("x"), start, mask), k.arg("y"), start, mask);
   });
@@ -67,7 +74,9 @@ static void emitBytes(ModuleOp module) {
 }
 
 static void emitRows(ModuleOp module) {
-  KernelBuilder k(module, "rows", {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("out", Elem::F32), KernelArg::buffer("each", Elem::F32)});
+  KernelBuilder k(module, "rows",
+                  {KernelArg::buffer("x", Elem::F32), KernelArg::buffer("out", Elem::F32),
+                   KernelArg::buffer("each", Elem::F32)});
   SmallVector<Value> rows;
   for (int64_t row = 0; row < lanes; ++row) {
     rows.push_back(k.loadF32(k.arg("x"), k.index(row * lanes)));
@@ -177,7 +186,8 @@ TEST_P(CpuPipelineTest, BytesAtAnyAddress) {
     EXPECT_EQ(out, x);
   }
   size_t loads = 0;
-  for (size_t at = compiled.code.assembly.find("vmovups"); at != std::string::npos; at = compiled.code.assembly.find("vmovups", at + 1)) {
+  for (size_t at = compiled.code.assembly.find("vmovups"); at != std::string::npos;
+       at = compiled.code.assembly.find("vmovups", at + 1)) {
     ++loads;
   }
   EXPECT_EQ(loads, GetParam() == Isa::V4 ? 2u : 4u) << compiled.code.assembly;
@@ -196,7 +206,9 @@ TEST_P(CpuPipelineTest, WidensInOneInstruction) {
   KernelModule kernels;
   emitConvert(*kernels.module, "f16_to_f32", Elem::F16, Elem::F32);
   CompiledKernels compiled(*kernels.module, GetParam(), /*wantAssembly=*/true);
-  EXPECT_NE(compiled.code.assembly.find(GetParam() == Isa::V4 ? "vcvtph2ps\t(%" : "vcvtph2ps"), std::string::npos) << compiled.code.assembly;
+  EXPECT_NE(compiled.code.assembly.find(GetParam() == Isa::V4 ? "vcvtph2ps\t(%" : "vcvtph2ps"),
+            std::string::npos)
+      << compiled.code.assembly;
   EXPECT_TRUE(compiled.code.undefined.empty());
 }
 
