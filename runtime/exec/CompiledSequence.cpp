@@ -55,6 +55,9 @@ HeadSlice CompiledSequence::slice(int64_t rowHeads, int64_t width, int64_t head)
 
 LayerReport CompiledSequence::report(int64_t layer) const {
   LayerReport report;
+  if (layer < 0 || layer >= static_cast<int64_t>(layers_.size())) {
+    return report;
+  }
   const LayerState &state = *layers_[layer];
   report.bytesMeasured = state.bytesMeasured();
   report.bytesClaimed = state.bytesClaimed();

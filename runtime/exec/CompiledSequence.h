@@ -35,6 +35,7 @@ public:
 
   /// Null when memory is out.
   std::unique_ptr<Sequence> fork() const override;
+  /// Empty when the layer is out of range.
   LayerReport report(int64_t layer) const override;
   /// Bad input when the layer or head is out of range.
   StatusOr<HeadContents> contents(int64_t layer, int64_t head) const override;

@@ -126,6 +126,48 @@ TEST(Executor, ShowsWhatAReaderSees) {
   EXPECT_FALSE(sequence->contents(1, 2).isOk());
 }
 
+TEST(Executor, WhatAReaderSeesFollowsEveryChange) {
+  auto execution = makeExecution();
+  auto sequence = makeSequence(*execution, 6);
+  for (int64_t layer = 0; layer < toy::layers; ++layer) {
+    Rows rows(layer, 0, 9);
+    rows.v[0] += 0.5f;
+    ASSERT_TRUE(execution->prefill(layer, {sequence.get()}, {rows.view()}).isOk());
+  }
+  auto rowsOf = [](const Sequence &of) {
+    auto contents = of.contents(0, 0);
+    EXPECT_TRUE(contents.isOk()) << contents.status().message();
+    return contents->source;
+  };
+  EXPECT_EQ(rowsOf(*sequence).size(), 9u);
+  EXPECT_EQ(sequence->contents(0, 0)->v[0], Rows::value(0, 0, 0) + 0.5f);
+  ASSERT_TRUE(execution->promptEnd({sequence.get()}).isOk());
+  EXPECT_EQ(rowsOf(*sequence), (std::vector<int32_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(sequence->contents(0, 0)->codedV.rows, 4);
+  EXPECT_EQ(sequence->contents(0, 0)->v[0], Rows::value(0, 0, 0)) << "coded without its fraction";
+  feed(*execution, *sequence, 9, 1, true);
+  EXPECT_EQ(rowsOf(*sequence), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 9}));
+  ASSERT_TRUE(execution->stepEnd({sequence.get()}).isOk());
+  EXPECT_EQ(sequence->contents(0, 0)->codedV.rows, 5);
+  auto fork = sequence->fork();
+  EXPECT_EQ(rowsOf(*fork), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 9}));
+}
+
+TEST(Executor, KeysHeldBeforeRoPEAreSeenAtTheirCacheIndex) {
+  auto message = toy::makeExecutable();
+  message->mutable_stores(0)->mutable_columns(0)->set_rope_view(true);
+  auto execution = CompiledExecution::create(message);
+  ASSERT_TRUE(execution.isOk()) << execution.status().message();
+  auto sequence = makeSequence(**execution, 4);
+  feed(**execution, *sequence, 50, 2, false);
+  feed(**execution, *sequence, 90, 2, false); // positions need not be dense
+  auto contents = sequence->contents(0, 0);
+  ASSERT_TRUE(contents.isOk()) << contents.status().message();
+  EXPECT_EQ(contents->positions, (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(contents->source, (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(contents->k[2 * toy::headDim], Rows::key(0, 90, 0, 0));
+}
+
 TEST(Executor, AttendsToEveryEntryWithoutChangingTheSequence) {
   auto execution = makeExecution();
   auto sequence = makeSequence(*execution, 3);
