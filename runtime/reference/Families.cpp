@@ -44,7 +44,8 @@ Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::strin
   });
   StatusOr<Tensor> top = reduce(Reduction::Max, closeness, {along});
   KVCACHE_RETURN_IF_ERROR(top.status());
-  StatusOr<Tensor> where = reduce(Reduction::ArgMax, closeness, {along});
+  StatusOr<Tensor> where =
+      reduce(Reduction::ArgMax, mapTensor(closeness, [](double v) { return static_cast<float>(v); }), {along});
   KVCACHE_RETURN_IF_ERROR(where.status());
   best = metric == Metric::Cosine ? *top : mapTensor(*top, [](double v) { return -v; });
   index = *where;

@@ -16,7 +16,7 @@ StatusOr<Tensor> norm(const Tensor &x, const std::vector<std::string> &over);
 enum class Metric { Cosine, L2 };
 
 /// score.nearest: for each row of a, the row of b along `along` with the largest cosine (vector norms
-/// clamped below at 1e-6) or the smallest distance; ties to the lowest index. `best` is the cosine or the distance.
+/// clamped below at 1e-6) or the smallest distance; ties (of f32 values) to the lowest index. `best` is the cosine or the distance.
 Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::string &along, const std::string &channel,
                Tensor &best, Tensor &index);
 

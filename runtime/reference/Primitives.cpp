@@ -107,6 +107,7 @@ StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q) {
   for (size_t i = 0; i < sorted.size(); ++i) {
     std::vector<double> &s = sorted[i];
     if (s.empty()) {
+      result.values[i] = std::numeric_limits<double>::infinity();
       continue;
     }
     std::sort(s.begin(), s.end());
@@ -114,7 +115,7 @@ StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q) {
     size_t low = static_cast<size_t>(std::floor(position));
     size_t high = std::min(low + 1, s.size() - 1);
     double part = position - static_cast<double>(low);
-    result.values[i] = part > 0 ? s[low] + part * (s[high] - s[low]) : s[low];
+    result.values[i] = s[low] == s[high] ? s[low] : s[low] + part * (s[high] - s[low]);
   }
   return result;
 }
@@ -178,8 +179,8 @@ StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &inde
 
 StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size, int64_t upTo) {
   KVCACHE_RETURN_IF_ERROR(needAxis(x, along));
-  if (size < 1 || size % 2 == 0) {
-    return Status::badInput("expected an odd pooling size, got " + std::to_string(size));
+  if (size < 1) {
+    return Status::badInput("expected a pooling size of at least 1, got " + std::to_string(size));
   }
   size_t axis = static_cast<size_t>(x.find(along));
   Tensor result(x.axes);
@@ -191,7 +192,8 @@ StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int
     }
     double sum = 0.0, largest = -std::numeric_limits<double>::infinity();
     std::vector<int64_t> from = point;
-    for (int64_t t = point[axis] - size / 2; t <= point[axis] + size / 2; ++t) {
+    int64_t start = point[axis] - size / 2;
+    for (int64_t t = start; t < start + size; ++t) {
       if (t >= 0 && t < end) {
         from[axis] = t;
         sum += x.at(from);

@@ -16,7 +16,7 @@ enum class Reduction { Sum, Mean, Max, Min, ArgMax, Count };
 StatusOr<Tensor> reduce(Reduction fn, const Tensor &x, const std::vector<std::string> &over);
 
 /// The q-quantile along one axis: sorted values s[0..n-1], position p = q (n - 1),
-/// s[floor p] + (p - floor p) (s[floor p + 1] - s[floor p]). Nothing to sort: 0.
+/// s[floor p] + (p - floor p) (s[ceil p] - s[floor p]), s[floor p] when both are equal. Nothing to sort: +inf.
 StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q);
 
 /// result[axes of a and b without over] = sum over `over` of a * b.
@@ -25,16 +25,19 @@ StatusOr<Tensor> contract(const Tensor &a, const Tensor &b, const std::vector<st
 /// Forced rows of a selection: how many of the first and of the last rows are kept in any case.
 struct Forced {
   int64_t first = 0, last = 0;
+  bool allThatFit = false; ///< a point with no more rows than its count keeps them all
 };
 
-/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index.
+/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index; -inf is taken only when
+/// forced.
 /// `counts`: one count, or one per head. n = min(count, length) rows are kept. Of the forced rows, first
 /// min(first, n) first ones, then the newest min(last, rest). Result: axes of s without `along`, then
 /// `instance` (ragged). Fails on a value that is not a number among the rows that compete.
 StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts, Forced forced,
                       const std::string &instance);
 
-/// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest head, then token.
+/// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest head, then
+/// token; -inf does not count.
 StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total);
 
 /// Indices along `along` whose flag is non-zero, ascending.
@@ -52,8 +55,8 @@ StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &inde
 
 enum class Pooling { Average, Max };
 
-/// Window of `size` (odd) centred on each point of `along`, over the columns [0, upTo) of the head's length
-/// (upTo < 0: all). Average divides by `size` everywhere, Max ignores columns outside. Columns >= upTo give 0.
+/// Window of columns [i - size / 2, i - size / 2 + size) for each point i of `along`, over the columns [0, upTo) of the
+/// head's length (upTo < 0: all). Average divides by `size` everywhere, Max ignores columns outside. Columns >= upTo give 0.
 StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size, int64_t upTo);
 
 /// 0, 1, 2 .. along one axis of `shape`.

@@ -7,12 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 namespace kvcache::rt::reference {
 
 namespace {
 
+constexpr float minusInfinity = -std::numeric_limits<float>::infinity();
 
 Tensor emptySelection(const Tensor &s, const std::string &along, const std::string &instance) {
   std::vector<Axis> axes;
@@ -72,17 +73,26 @@ StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vect
     int64_t n = std::min(std::max<int64_t>(wanted, 0), length);
     int64_t first = std::min(forced.first, n);
     int64_t last = std::min(forced.last, n - first);
+    if (forced.allThatFit && wanted >= length) {
+      first = length;
+      last = 0;
+    }
     std::vector<int64_t> kept, middle;
     for (int64_t t = 0; t < length; ++t) {
+      float score = row[static_cast<size_t>(t)];
       bool isForced = t < first || t >= length - last;
-      (isForced ? kept : middle).push_back(t);
-      if (!isForced && std::isnan(row[static_cast<size_t>(t)])) {
+      if (!isForced && std::isnan(score)) {
         return Status::badInput("the score of row " + std::to_string(t) + " is not a number");
+      }
+      if (isForced) {
+        kept.push_back(t);
+      } else if (score != minusInfinity) {
+        middle.push_back(t);
       }
     }
     std::stable_sort(middle.begin(), middle.end(),
                      [&](int64_t a, int64_t b) { return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)]; });
-    middle.resize(static_cast<size_t>(std::min<int64_t>(n - first - last, static_cast<int64_t>(middle.size()))));
+    middle.resize(std::min(static_cast<size_t>(n - first - last), middle.size()));
     kept.insert(kept.end(), middle.begin(), middle.end());
     std::sort(kept.begin(), kept.end());
     store(result, lead, kept);
@@ -106,7 +116,9 @@ StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int
       if (std::isnan(score)) {
         return Status::badInput("a score of head " + std::to_string(head) + " is not a number");
       }
-      entries.push_back({score, head});
+      if (score != minusInfinity) {
+        entries.push_back({score, head});
+      }
     }
   }
   std::stable_sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.score > b.score; });
@@ -140,12 +152,21 @@ StatusOr<Tensor> complement(const Tensor &index, int64_t capacity, const std::ve
   axes.push_back({instance, capacity});
   Tensor result(axes);
   result.ragged = instance;
-  result.lengths.assign(index.lengths.size(), 0);
   int64_t stride = index.axes.back().extent;
-  for (int64_t lead = 0; lead < static_cast<int64_t>(index.lengths.size()); ++lead) {
+  // A selection that is not ragged has the same length at every leading point.
+  std::vector<int64_t> selected = index.lengths;
+  if (index.ragged.empty()) {
+    int64_t leads = 1;
+    for (size_t i = 0; i + 1 < index.axes.size(); ++i) {
+      leads *= index.axes[i].extent;
+    }
+    selected.assign(static_cast<size_t>(leads), stride);
+  }
+  result.lengths.assign(selected.size(), 0);
+  for (int64_t lead = 0; lead < static_cast<int64_t>(selected.size()); ++lead) {
     int64_t length = lengths.size() == 1 ? lengths[0] : lengths[static_cast<size_t>(lead)];
     std::vector<bool> named(static_cast<size_t>(length), false);
-    for (int64_t i = 0; i < index.lengths[static_cast<size_t>(lead)]; ++i) {
+    for (int64_t i = 0; i < selected[static_cast<size_t>(lead)]; ++i) {
       named[static_cast<size_t>(index.values[static_cast<size_t>(lead * stride + i)])] = true;
     }
     std::vector<int64_t> rest;

@@ -11,9 +11,10 @@
 namespace mlir::kvcache::reference {
 
 static Status evaluateTopk(TopkOp op, Interpreter &in) {
-  StatusOr<Tensor> result =
-      topk(in.tensor(op.getInput()), op.getAxis().str(), countsOf(in, op.getCount()), {},
-           axisNames(op.getOutput().getType()).back());
+  const Tensor &x = in.tensor(op.getInput());
+  std::string along = op.getAxis().str();
+  StatusOr<Tensor> result = topk(x, along, countsOf(in, op.getCount(), x, along), {},
+                                 axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(result.status());
   return in.set(op.getOutput(), trimmed(*result));
 }

@@ -16,14 +16,21 @@ namespace mlir::kvcache::reference {
 
 using rt::reference::Forced;
 
-std::vector<int64_t> countsOf(Interpreter &in, Value count) {
-  if (in.isNumber(count)) {
-    return {std::max<int64_t>(0, in.integer(count))};
+std::vector<int64_t> countsOf(Interpreter &in, Value count, const Tensor &scores,
+                              const std::string &along) {
+  Tensor leads;
+  for (const Axis &axis : scores.axes) {
+    if (axis.name != along) {
+      leads.axes.push_back(axis);
+    }
   }
   std::vector<int64_t> counts;
-  for (double value : in.tensor(count).values) {
-    counts.push_back(std::max<int64_t>(0, static_cast<int64_t>(value)));
-  }
+  forEachPoint(leads, [&](const std::vector<int64_t> &point) {
+    int64_t value = in.isNumber(count)
+                        ? in.integer(count)
+                        : static_cast<int64_t>(broadcastAt(in.tensor(count), leads.axes, point));
+    counts.push_back(std::max<int64_t>(0, value));
+  });
   return counts;
 }
 
@@ -55,13 +62,13 @@ static Tensor rankedScores(const Tensor &scores, const std::string &along,
                            const std::vector<int64_t> &counts, Forced forced) {
   Tensor ranked = scores;
   size_t axis = static_cast<size_t>(scores.find(along));
-  int head = scores.find("head");
   forEachPoint(scores, [&](const std::vector<int64_t> &point) {
+    int64_t lead = 0;
+    for (size_t i = 0; i < point.size(); ++i) {
+      lead = i == axis ? lead : lead * scores.axes[i].extent + point[i];
+    }
     int64_t length = scores.lengthAt(axis, point);
-    int64_t count = counts[counts.size() == 1 || head < 0
-                               ? 0
-                               : static_cast<size_t>(point[static_cast<size_t>(head)])];
-    int64_t kept = std::min(count, length);
+    int64_t kept = std::min(counts[static_cast<size_t>(lead)], length);
     int64_t first = std::min(forced.first, kept), last = std::min(forced.last, kept - first);
     if (point[axis] < first || point[axis] >= length - last) {
       ranked.at(point) = std::numeric_limits<double>::infinity();
@@ -73,9 +80,11 @@ static Tensor rankedScores(const Tensor &scores, const std::string &along,
 static Status evaluateTopk(SelectTopkOp op, Interpreter &in) {
   const Tensor &scores = in.tensor(op.getScores());
   std::string along = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
-  std::vector<int64_t> counts = countsOf(in, op.getBudget());
-  Forced forced{op.getFirst() ? std::max<int64_t>(0, in.integer(op.getFirst())) : 0,
-                op.getLast() ? std::max<int64_t>(0, in.integer(op.getLast())) : 0};
+  std::vector<int64_t> counts = countsOf(in, op.getBudget(), scores, along);
+  Forced forced;
+  forced.first = op.getFirst() ? std::max<int64_t>(0, in.integer(op.getFirst())) : 0;
+  forced.last = op.getLast() ? std::max<int64_t>(0, in.integer(op.getLast())) : 0;
+  forced.allThatFit = true;
   StatusOr<Tensor> kept =
       topk(scores, along, counts, forced, axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(kept.status());

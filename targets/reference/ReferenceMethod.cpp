@@ -26,12 +26,10 @@
 
 namespace mlir::kvcache::reference {
 
-/// The text of an op that parses back to it, with or without the places its ops were written at.
-static std::string textOf(Operation *op, bool locations) {
+static std::string textOf(Operation *op, const OpPrintingFlags &flags) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  OpPrintingFlags flags;
-  op->print(os, flags.useLocalScope().enableDebugInfo(locations));
+  op->print(os, flags);
   return text;
 }
 
@@ -47,8 +45,8 @@ FailureOr<std::unique_ptr<ReferenceMethod>> ReferenceMethod::create(MethodOp met
     message += (message.empty() ? "" : "; ") + diagnostic.str();
     return success();
   });
-  result->module_ =
-      parseSourceString<ModuleOp>(textOf(method, /*locations=*/true), result->context_.get());
+  result->module_ = parseSourceString<ModuleOp>(
+      textOf(method, OpPrintingFlags().useLocalScope().enableDebugInfo()), result->context_.get());
   SmallVector<MethodOp> methods;
   if (result->module_) {
     llvm::append_range(methods, result->module_->getOps<MethodOp>());
@@ -57,7 +55,7 @@ FailureOr<std::unique_ptr<ReferenceMethod>> ReferenceMethod::create(MethodOp met
     return method.emitError() << "cannot copy the method: " << message;
   }
   result->method_ = methods.front();
-  result->hash_ = llvm::utohexstr(llvm::xxh3_64bits(textOf(method, /*locations=*/false)),
+  result->hash_ = llvm::utohexstr(llvm::xxh3_64bits(textOf(method, OpPrintingFlags())),
                                   /*LowerCase=*/true, 16);
   MethodGeometry bound;
   bound.layers = geometry.layers;
