@@ -118,7 +118,7 @@ Draft Maker::passkey() {
 }
 
 /// Lines `Xd = digits` with `F\n` between them; with `aliases`, about half of the lines after the
-/// first are `Xd = Ye` of a variable above.
+/// first are `Xd = Ye` of a variable above, and `F\n` is before and after all lines.
 Draft Maker::assignments(bool aliases) {
   int64_t count = aliases ? 5 : 4;
   std::vector<std::string> names, values, lines;
@@ -136,11 +136,14 @@ Draft Maker::assignments(bool aliases) {
     names.push_back(name);
     taken += lines.back().size();
   }
-  // A filler of n bytes takes n + 1 with its newline; one of no bytes is left out.
-  std::vector<int64_t> parts = partition(room(taken), count + 1);
+  // A filler of n bytes takes n + 1 with its newline; one of no bytes is left out. Aliases stay
+  // close together, or the model would be tested on chains that it never saw.
+  std::vector<int64_t> parts = partition(room(taken), aliases ? 2 : count + 1);
   Draft draft;
   for (int64_t i = 0; i <= count; ++i) {
-    draft.context += parts[i] > 0 ? filler(parts[i] - 1) + "\n" : "";
+    bool hasFiller = !aliases || i == 0 || i == count;
+    int64_t part = hasFiller ? parts[std::min<int64_t>(i, parts.size() - 1)] : 0;
+    draft.context += part > 0 ? filler(part - 1) + "\n" : "";
     draft.context += i < count ? lines[i] : "";
   }
   int64_t asked = random_.between(0, count - 1);

@@ -123,6 +123,7 @@ private:
     return rt::Status::ok();
   }
 
+protected:
   /// softmax(q k / sqrt(D)) v over keys at positions p with p <= query position
   /// < p + window.
   void attendRow(const PlainSequence &sequence, int64_t layer,
@@ -167,6 +168,7 @@ private:
     }
   }
 
+private:
   rt::Geometry geometry_;
 };
 
