@@ -16,6 +16,9 @@ static Status evaluateTopk(TopkOp op, Interpreter &in) {
   StatusOr<Tensor> result = topk(x, along, countsOf(in, op.getCount(), x, along), {},
                                  axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(result.status());
+  if (along == "token") {
+    in.ranked = x;
+  }
   return in.set(op.getOutput(), trimmed(*result));
 }
 

@@ -84,7 +84,8 @@ public:
 
   /// Log-sum-exp [head, group, query] of the last attend.
   Tensor lastLse;
-  /// Scores of the last select.topk [head?, token], forced rows +inf; no axes when there was none.
+  /// What the last selection of tokens (select.topk or topk) ranked [head?, token], forced rows
+  /// +inf; no axes when there was none.
   Tensor ranked;
 
 private:
