@@ -51,4 +51,10 @@ std::unique_ptr<AttendValueLeaf> makeWordValueLeaf(AttendContext &ctx, SegmentAc
 /// Brings such sums, at word `from` of `memref`, into channel order and adds them to the f32 [D] at word `to`.
 void orderWordSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref, int64_t from, int64_t to);
 
+/// Codes tiled over tokens.
+bool canReadTokenWords(const ::kvcache::abi::ColumnLayout &column);
+std::unique_ptr<AttendLogitLeaf> makeTokenLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries);
+/// Accumulates in channel order from word `offset` of each head of ctx.sums on.
+std::unique_ptr<AttendValueLeaf> makeTokenValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset);
+
 } // namespace mlir::kvcache::cpu

@@ -86,6 +86,8 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
   }
   if (canReadWords(layout)) {
     leaves.logits.push_back({segment, makeWordLogitLeaf(ctx, segment, queries, leaves.prepare)});
+  } else if (canReadTokenWords(layout)) {
+    leaves.logits.push_back({segment, makeTokenLogitLeaf(ctx, segment, queries)});
   } else {
     leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
   }
@@ -103,7 +105,12 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
     leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, behindExact)});
     return;
   }
-  leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), layout.rotated ? behindExact : 0)});
+  int64_t offset = layout.rotated ? behindExact : 0;
+  if (canReadTokenWords(layout)) {
+    leaves.values.push_back({segment, makeTokenValueLeaf(ctx, segment, offset)});
+  } else {
+    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
+  }
 }
 
 AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {

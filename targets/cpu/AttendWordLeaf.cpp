@@ -271,6 +271,7 @@ private:
       Value vector = k_.floorDiv(k_.sub(row, first), rows_);
       for (int64_t head = 0; head < heads; ++head) {
         Value p = loadWeights(k_.add(k_.sub(row, tileStart), (firstHead + head) * attendTileStride));
+        maskRows(row, end, p);
         for (int64_t part = 0; part < parts_; ++part) {
           k_.storeVector(k_.mul(p, scales[part]), weights_, weightsPlace(vector, firstHead + head, part));
           next[head * parts_ + part] = k_.fma(p, terms[part], next[head * parts_ + part]);
@@ -294,7 +295,7 @@ private:
     }
     return spreadLanes(k_, k_.loadVector(ctx_.tile, at, Value(), rows_), which);
   }
-  /// Lanes of rows behind the last one become 0, whatever was read there.
+  /// Lanes of rows behind the last one become 0, whatever was read there: it may not be a number.
   void maskRows(Value row, Value end, Value &values) {
     if (rows_ == 1) {
       return;

@@ -51,6 +51,14 @@ inline double distance(const std::vector<float> &got, const std::vector<double> 
   return std::sqrt(difference / size);
 }
 
+/// Fills the stack that a kernel called next will use with what is not a number.
+[[gnu::noinline]] inline void poisonStack() {
+  volatile uint32_t words[1 << 17];
+  for (size_t i = 0; i < std::size(words); ++i) {
+    words[i] = 0xFFFFFFFF;
+  }
+}
+
 class AttendCase {
 public:
   explicit AttendCase(AttendShape shape, uint32_t seed = 7)
@@ -103,8 +111,10 @@ public:
     return spec;
   }
 
-  /// The arguments of a kernel in its order: the problem's own buffers and `more`.
+  /// The arguments of a kernel in its order: the problem's own buffers and `more`. The call that follows finds a poisoned
+  /// stack.
   std::vector<void *> pointers(const EmittedKernel &kernel, std::map<std::string, void *> more) {
+    poisonStack();
     more.insert({{"q", q.data()}, {"qpos", qpos.data()}, {"rope", rope.data()}, {"kBasis", kBasis.data()}, {"kMean", kMean.data()},
                  {"vBasis", vBasis.data()}, {"vMean", vMean.data()}});
     std::vector<void *> args;
