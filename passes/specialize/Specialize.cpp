@@ -104,8 +104,22 @@ LogicalResult replaceParameterArguments(MethodOp method, PhaseOp phase) {
   return success();
 }
 
-/// Every column must have a layout in this geometry.
-LogicalResult checkStorage(StateOp state) {
+/// ` (group_size = 32, ..)`: the parameters that a column's type depends on, so that a message names what to change.
+std::string describeParameters(MethodOp method, ColumnAttr unbound) {
+  std::string text;
+  for (const std::string &name : freeSymbols(unbound)) {
+    auto param = dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(method, name));
+    if (param) {
+      llvm::raw_string_ostream os(text);
+      os << (text.empty() ? " (" : ", ") << name << " = ";
+      param.getValue().print(os, /*elideType=*/true);
+    }
+  }
+  return text.empty() ? text : text + ")";
+}
+
+/// Every column must have a layout in this geometry. `unbound` is the type before symbols were replaced.
+LogicalResult checkStorage(StateOp state, Type unbound) {
   auto cache = dyn_cast<CacheType>(state.getType());
   if (!cache) {
     return success();
@@ -119,7 +133,9 @@ LogicalResult checkStorage(StateOp state) {
     auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, ::kvcache::abi::ElementType::F16, error);
     if (!layout || width <= 0) {
       return state.emitError() << "column '" << column.getName() << "' of state '@" << state.getSymName() << "': "
-                               << (error.empty() ? "expected feature axes of known extent" : error);
+                               << (error.empty() ? "expected feature axes of known extent" : error)
+                               << describeParameters(state->getParentOfType<MethodOp>(),
+                                                     cast<CacheType>(unbound).getColumn(column.getName()));
     }
   }
   return success();
@@ -137,9 +153,13 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
       return failure();
     }
   }
+  llvm::DenseMap<Operation *, Type> unbound;
+  for (auto state : method.getBody().front().getOps<StateOp>()) {
+    unbound[state] = state.getType();
+  }
   bindSymbols(method, values);
   for (auto state : method.getBody().front().getOps<StateOp>()) {
-    if (failed(checkStorage(state))) {
+    if (failed(checkStorage(state, unbound.lookup(state)))) {
       return failure();
     }
   }
