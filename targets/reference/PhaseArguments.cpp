@@ -50,6 +50,9 @@ private:
 Status rotateBack(std::vector<double> &values, const Activations &from,
                   const rt::Geometry &geometry) {
   int64_t width = geometry.headDim;
+  if (values.empty()) {
+    return Status::ok();
+  }
   if (static_cast<int64_t>(geometry.ropeInvFreq.size()) * 2 != width || !from.positions) {
     return Status::badInput(
         std::string("expected ") + from.what +
