@@ -37,12 +37,12 @@ kvcache.method @"streaming-llm" info {family = "select", paper = "arXiv 2309.174
     %o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o
     kvcache.next out = %o : !o, @raw = %c : !kvpre
   }
-  kvcache.phase query (%q = query : !qpre, %p = pos : !p, %kv = @raw : !kvpre, %T = length : index) when(@positions = "cache") {
+  kvcache.phase query (%q = query : !qpre, %p = pos : !p, %kv = @raw : !kvpre) when(@positions = "cache") {
     %at = kvcache.iota token of %kv : (!kvpre) -> !pT
     %view = kvcache.rope %kv by %at : (!kvpre, !pT) -> !kv
-    // A probe moves by as much as the token after the prompt would.
+    // A probe stands where the next token would: behind the newest entry.
     %n = kvcache.extent token of %kv : (!kvpre) -> index
-    %qp = kvcache.map "p + n - T" (p = %p, n = %n, T = %T) : (!p, index, index) -> !p
+    %qp = kvcache.map "n" (p = %p, n = %n) : (!p, index) -> !p
     %qr = kvcache.rope %q by %qp : (!qpre, !p) -> !q
     %o = kvcache.attend %qr over %view : (!q, !kv) -> !o
     kvcache.next out = %o : !o
