@@ -123,8 +123,9 @@ public:
   SmallVector<Value> choose(Value condition, TypeRange types,
                             llvm::function_ref<SmallVector<Value>()> then,
                             llvm::function_ref<SmallVector<Value>()> otherwise);
-  /// Computes once, at a scalar point, what does not depend on the axes still to be looped over.
-  void hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoot);
+  /// Computes once what `roots` are made of and what has no more axes than `point`, at that point,
+  /// before a loop over further axes begins. What is not used after all is removed later.
+  void hoist(ArrayRef<Value> roots, const Point &point);
 
   /// Makes the kernel return `status` (KernelAbi.h) instead of OK.
   void raise(int32_t status);

@@ -310,8 +310,10 @@ void Emission::emitInner(NestBody &body, const Root &root, const Point &point) {
 
 void Emission::emitRoot(NestBody &body, const Root &root, size_t level, const Point &point) {
   KernelBuilder &k = body.k;
-  if (!root.special) {
-    body.hoist(root.dense, point, root.axes.size());
+  if (root.special) {
+    body.hoist(SmallVector<Value>(root.special->getOperands()), point);
+  } else if (level < root.axes.size()) {
+    body.hoist(root.dense, point);
   }
   if (level == root.axes.size()) {
     emitInner(body, root, point);

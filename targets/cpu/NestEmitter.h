@@ -40,6 +40,9 @@ struct NestAxis {
 struct NestColumn {
   std::string name;
   ::kvcache::abi::ColumnLayout layout;
+  /// Promise that no row is coded when the kernel runs. Without it a column that may hold codes is
+  /// refused.
+  bool allExact = false;
 };
 
 /// A value that enters or leaves the kernel.

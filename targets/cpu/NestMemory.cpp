@@ -75,10 +75,10 @@ Value NestBody::lengthNumber(ArrayRef<std::string> names, Value value, const Poi
   Value number = k.index(0);
   for (const std::string &name : names) {
     const AxisIndex *index = point.find(name);
-    if (!index && !findAxis(axesOf(value), name)) {
-      continue; // one row head: the value has no such axis
+    if (!index) {
+      continue; // of several that are said to be equally long, the first
     }
-    if (!index || !index->isScalar()) {
+    if (!index->isScalar()) {
       Operation *op = value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front();
       return fail(op, "a ragged extent is needed where axis '" + name + "' has no single index",
                   k.builder().getIndexType(), false);
@@ -366,7 +366,8 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
   if (number == static_cast<int64_t>(operand->columns.size())) {
     return fail(op, "no layout for column '" + name + "'", type, false);
   }
-  if (operand->columns[number].layout.coded) {
+  const NestColumn &described = operand->columns[number];
+  if (described.layout.coded && !described.allExact) {
     return fail(op,
                 "column '" + name +
                     "' may hold codes; its rows have to be read by a kernel of their own",
@@ -398,17 +399,16 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
   }
   StoreAccess &store = storeFor(*operand);
   if (row.isScalar()) {
-    SegmentAccess segment = store.segment(number, abi::SegmentKind::Exact, head);
-    Value at = store.element(segment, row.value, channel);
-    abi::ElementType elem = operand->columns[number].layout.exactElem;
-    bool isFloat = type.isF32();
+    abi::ElementType elem = described.layout.exactElem;
+    Value at = k.add(store.exactRow(store.exactRows(number, head), row.value),
+                     k.mul(channel, abi::bytesOf(elem)));
     // Pages end with slack, so a whole vector may be read at the end of a row.
     return !vectorChannel ? store.loadScalar(at, elem)
-           : isFloat      ? store.loadF32(at, elem)
+           : type.isF32() ? store.loadF32(at, elem)
                           : store.loadI32(at, elem);
   }
-  if (row.kind == AxisIndex::Kind::Contiguous && row.aligned &&
-      operand->columns[number].layout.width == 1) {
+  if (row.kind == AxisIndex::Kind::Contiguous && row.aligned && described.layout.width == 1 &&
+      !described.layout.coded) {
     SegmentAccess segment = store.segment(number, abi::SegmentKind::Exact, head);
     return store.loadRows16(segment, row.value, store.page(segment, row.value));
   }

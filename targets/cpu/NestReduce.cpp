@@ -33,6 +33,10 @@ struct NestBody::Reduction {
   std::vector<std::string> axes; ///< in the order of the input's axes
 
   Value source() { return contract ? Value(contract.getLhs()) : Value(members.front().getInput()); }
+  SmallVector<Value> sources() {
+    return contract ? SmallVector<Value>{contract.getLhs(), contract.getRhs()}
+                    : SmallVector<Value>{source()};
+  }
   bool sumsFloats(ReduceOp op) {
     return (op.getFn() == "sum" || op.getFn() == "mean") &&
            computeTypeOf(op.getOutput().getType()).isF32();
@@ -287,6 +291,7 @@ Value NestBody::lanewise(Value value, const Point &point) {
 }
 
 SmallVector<Value> NestBody::reduceScalar(Reduction &r, const Point &point) {
+  hoist(r.sources(), point);
   // Lanes run along the contiguous axis, or else the last, on which no other extent depends.
   std::string along;
   for (const std::string &axis : r.axes) {
@@ -320,6 +325,7 @@ SmallVector<Value> NestBody::reduceScalar(Reduction &r, const Point &point) {
 }
 
 SmallVector<Value> NestBody::reduceSequential(Reduction &r, const Point &point) {
+  hoist(r.sources(), point);
   SmallVector<Value> init = r.start(true);
   init.push_back(k.i32(0));
   SmallVector<Value> total = r.nest(r.axes, point, init, [&](const Point &at, ValueRange carried) {

@@ -311,6 +311,7 @@ void mlir::kvcache::cpu::emitComplement(NestBody &body, SelectComplementOp op, c
 Value NestBody::computeQuantile(ReduceOp op, const Point &point) {
   Value x = op.getInput();
   std::string axis = cast<StringAttr>(op.getAxes()[0]).getValue().str();
+  hoist(x, point);
   Value n = bound(x, axis, point);
   Value q = evaluate(op.getAt(), point);
   Type f64 = k.builder().getF64Type();
@@ -349,6 +350,8 @@ Value NestBody::computeQuantile(ReduceOp op, const Point &point) {
   Value last = k.ge(k.add(rank, k.i32(1)), k.toI32(n));
   Value lowNumber = numberOf(k, low);
   Value highNumber = k.select(k.ori(again, last), lowNumber, numberOf(k, k.reduceMin(above)));
-  Value result = k.add(lowNumber, k.mul(fraction, k.sub(highNumber, lowNumber)));
-  return k.select(k.gt(n, k.index(0)), result, k.f32(0));
+  Value between = k.add(lowNumber, k.mul(fraction, k.sub(highNumber, lowNumber)));
+  Value result = k.select(k.eq(lowNumber, highNumber), lowNumber, between); // also of infinities
+  double nothing = std::numeric_limits<double>::infinity();
+  return k.select(k.gt(n, k.index(0)), result, k.f32(nothing));
 }

@@ -151,7 +151,7 @@ SmallVector<Value> NestBody::choose(Value condition, TypeRange types,
       condition, types, [&] { return scoped(then); }, [&] { return scoped(otherwise); });
 }
 
-void NestBody::hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoot) {
+void NestBody::hoist(ArrayRef<Value> roots, const Point &point) {
   llvm::DenseSet<Value> cone;
   SmallVector<Value> open(roots);
   while (!open.empty()) {
@@ -163,11 +163,9 @@ void NestBody::hoist(ArrayRef<Value> roots, const Point &point, size_t axesOfRoo
   }
   for (Operation *op : spec_.ops) {
     for (Value result : op->getResults()) {
-      ArrayRef<AxisAttr> axes = axesOf(result);
-      bool known =
-          llvm::all_of(axes, [&](AxisAttr axis) { return point.find(axis.getName()) != nullptr; });
-      if (cone.contains(result) && isa<AxisTensorType>(result.getType()) &&
-          axes.size() < axesOfRoot && known && !llvm::is_contained(roots, result)) {
+      bool known = llvm::all_of(
+          axesOf(result), [&](AxisAttr axis) { return point.find(axis.getName()) != nullptr; });
+      if (cone.contains(result) && isa<AxisTensorType>(result.getType()) && known) {
         evaluate(result, point);
       }
     }
@@ -357,8 +355,9 @@ SmallVector<Value> NestBody::applyRegion(Operation *owner, Block &body, ArrayRef
 
 Value NestBody::computeMap(MapOp op, Value value, const Point &point) {
   SmallVector<Value> inputs;
-  for (Value input : op.getInputs()) {
-    inputs.push_back(evaluate(input, point));
+  for (auto [input, argument] : llvm::zip(op.getInputs(), op.getScalarBody().getArguments())) {
+    // An input that only gives the shape is not read.
+    inputs.push_back(argument.use_empty() ? Value() : evaluate(input, point));
   }
   SmallVector<Value> results = applyRegion(op, op.getScalarBody(), inputs);
   Value wanted;

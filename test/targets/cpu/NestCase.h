@@ -42,14 +42,15 @@ public:
   NestCase(std::vector<std::string> inputs, std::vector<std::string> results,
            const std::string &body, std::map<std::string, NestAxis> axes = {},
            std::map<unsigned, std::vector<NestColumn>> columns = {},
-           std::map<std::string, NestAxis> outputAxes = {}) {
+           std::map<std::string, NestAxis> outputAxes = {}, const std::string &aliases = "") {
     DialectRegistry registry;
     registerKernelDialects(registry);
     registry.insert<KVCacheDialect>();
     context_ = std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
     context_->allowUnregisteredDialects();
     context_->loadAllAvailableDialects();
-    source_ = parseSourceString<ModuleOp>(moduleText(inputs, results, body), context_.get());
+    source_ =
+        parseSourceString<ModuleOp>(aliases + moduleText(inputs, results, body), context_.get());
     if (!source_) {
       ADD_FAILURE() << "the test's kernel does not parse";
       return;
