@@ -145,6 +145,7 @@ int runDriver(int argc, char **argv, const char *description,
   app.set_version_flag("--version", std::string(KVASIR_VERSION));
   app.require_subcommand(1);
   CommonOptions common;
+  common.argv = words;
   for (const auto &command : commands) {
     CLI::App *sub = app.add_subcommand(command->name(), command->summary());
     sub->add_option("--json", common.json, "Write the result as one JSON object to this file");

@@ -34,6 +34,7 @@ struct CommonOptions {
   std::string json; ///< --json FILE; empty: none
   int threads = 0;  ///< --threads N; 0: as many as the process may use
   bool verbose = false;
+  std::vector<std::string> argv; ///< the whole command line, for reports
 };
 
 class Command {

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Which methods run with which settings is in the settings file of the model; nothing here names
+// one.
+
+#include "tools/commands/DemoCommand.h"
+
+#include "tools/commands/EvalRun.h"
+#include "tools/commands/ModelInput.h"
+#include "tools/report/EvalTable.h"
+#include "tools/report/HtmlReport.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kvcache::tools {
+
+using rt::Status;
+using rt::StatusOr;
+
+namespace {
+
+class DemoCommand final : public Command {
+public:
+  DemoCommand(MethodProvider &provider, AttendTimer timer)
+      : provider_(provider), timer_(std::move(timer)) {}
+
+  const char *name() const override { return "demo"; }
+  const char *summary() const override {
+    return "Compare every shipped method on the bundled model; writes report.html";
+  }
+  const char *example() const override { return "kvasir demo --html report.html"; }
+
+  void declare(CLI::App &app) override {
+    request_.grid.samples = 24;
+    app.add_option("--html", html_, "Where the report goes")->capture_default_str();
+    app.add_option("--samples", request_.grid.samples, "Samples of each task")
+        ->capture_default_str();
+    app.add_option("--seed", request_.grid.seed, "Seed of the samples")->capture_default_str();
+    app.add_option("--journal", request_.journal,
+                   "Keep finished work in this file, and continue from it");
+  }
+
+  Status run(const CommonOptions &common, CommandReport &report) override;
+
+private:
+  StatusOr<std::string> chooseMethods();
+  Status timeMethods(ReportData &data);
+
+  MethodProvider &provider_;
+  AttendTimer timer_;
+  std::string html_ = "report.html";
+  EvalRequest request_;
+};
+
+/// Every shipped method, then what the settings file adds (compositions); the text of the file.
+StatusOr<std::string> DemoCommand::chooseMethods() {
+  std::string text;
+  auto settings = readSettings(request_.model + "/settings.json", text);
+  KVCACHE_RETURN_IF_ERROR(settings.status());
+  for (const MethodSummary &shipped : provider_.shipped()) {
+    request_.methods.push_back({shipped.name, {}});
+  }
+  for (const auto &[name, parameters] : *settings) {
+    auto known = std::find_if(request_.methods.begin(), request_.methods.end(),
+                              [&name = name](const auto &choice) { return choice.method == name; });
+    if (known == request_.methods.end()) {
+      known = request_.methods.insert(request_.methods.end(), {name, {}});
+    }
+    known->parameters = parameters;
+  }
+  return text;
+}
+
+Status DemoCommand::timeMethods(ReportData &data) {
+  if (!timer_.time) {
+    return Status::ok();
+  }
+  data.timingGeometry = timer_.geometry;
+  for (ReportedMethod &method : data.methods) {
+    std::map<std::string, std::string> parameters;
+    for (const MethodChoice &choice : request_.methods) {
+      parameters = choice.method == method.name ? choice.parameters : parameters;
+    }
+    StatusOr<AttendTiming> timing = timer_.time(method.name, parameters);
+    if (timing.isOk()) {
+      method.timing = *timing;
+    } else {
+      method.timingMissing = timing.status().message();
+      printNote("note", "method '" + method.name + "' is not timed: " + method.timingMissing);
+    }
+  }
+  return Status::ok();
+}
+
+Status DemoCommand::run(const CommonOptions &common, CommandReport &report) {
+  request_.model = bundledModel();
+  request_.budgets = {"0.25"};
+  request_.grid.tasks = {rt::Task::Text, rt::Task::Passkey, rt::Task::KeyValue};
+  request_.grid.lengths = {512};
+  request_.grid.questions = {rt::QuestionPlace::Outside, rt::QuestionPlace::Inside};
+  request_.grid.attentionError = false;
+  StatusOr<std::string> settings = chooseMethods();
+  KVCACHE_RETURN_IF_ERROR(settings.status());
+  ReportData data;
+  data.title = "Kvasir: compression methods on one model";
+  data.argv = common.argv;
+  data.settingsName = request_.model + "/settings.json";
+  data.settingsText = *settings;
+  printNote("settings", data.settingsName);
+  fmt::print(stderr, "{}", *settings);
+  KVCACHE_RETURN_IF_ERROR(runEvaluation(provider_, request_, report, data));
+  if (!data.interrupted) {
+    KVCACHE_RETURN_IF_ERROR(timeMethods(data));
+  }
+  report.rows = demoRows(data);
+  Table table = demoTable(data);
+  fmt::print("{}", tableText(table));
+  KVCACHE_RETURN_IF_ERROR(writeHtmlReport(html_, data, table));
+  printNote("report", html_);
+  return statusOf(data, request_.journal);
+}
+
+} // namespace
+
+std::unique_ptr<Command> makeDemoCommand(MethodProvider &provider, AttendTimer timer) {
+  return std::make_unique<DemoCommand>(provider, std::move(timer));
+}
+
+} // namespace kvcache::tools
