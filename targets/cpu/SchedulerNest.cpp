@@ -206,8 +206,10 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
         }
         operand.axes.push_back(nestAxis(place, words, operands));
       }
+      // Rows of the prompt are exact until its end has been committed (as `compact` relies on).
+      bool exact = builder_.program().kind() == proto::Program::PROMPT_END;
       for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
-        operand.columns.push_back({name, layout});
+        operand.columns.push_back({name, layout, exact});
       }
       spec.inputs.push_back(operand);
     } else if (isa<AxisTensorType, IndexSetType>(input.getType())) {
@@ -247,7 +249,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
   builder_.launch(emitted->kernel, operands, emitted->ops, phaseName_);
   if (auto topk = dyn_cast<TopkOp>(root)) {
     builder_.lastInfo()->set_check_op("select.topk");
-    if (builder_.program().kind() == proto::Program::PROMPT_END) {
+    if (builder_.program().kind() == proto::Program::PROMPT_END && topk.getAxis() == "token") {
       auto input = dyn_cast<BlockArgument>(topk.getInput());
       auto *ranked = builder_.program().mutable_ranked();
       ranked->set_buffer(tensors_[kernel.getInputs()[input.getArgNumber()]].buffer);
