@@ -46,6 +46,11 @@ Status needAxis(const Tensor &x, const std::string &name) {
   return Status::badInput("expected axis '" + name + "', got [" + have + "]");
 }
 
+Status outside(const std::string &axis, int64_t extent, int64_t found) {
+  return Status::badInput("expected positions in [0, " + std::to_string(extent) + ") of axis '" + axis + "', got " +
+                          std::to_string(found));
+}
+
 } // namespace
 
 StatusOr<Tensor> reduce(Reduction fn, const Tensor &x, const std::vector<std::string> &over) {
@@ -126,11 +131,19 @@ StatusOr<Tensor> contract(const Tensor &a, const Tensor &b, const std::vector<st
     KVCACHE_RETURN_IF_ERROR(needAxis(b, name));
   }
   Tensor shape = broadcastShape({&a, &b});
+  KVCACHE_RETURN_IF_ERROR(checkBroadcast({&a, &b}, shape));
   Tensor result(without(shape.axes, over));
   result.inheritRagged(shape);
+  std::vector<int64_t> toA = broadcastStrides(a, shape.axes), toB = broadcastStrides(b, shape.axes);
+  std::vector<int64_t> toResult = broadcastStrides(result, shape.axes);
   forEachPoint(shape, [&](const std::vector<int64_t> &point) {
-    result.at(project(point, shape.axes, result.axes)) +=
-        broadcastAt(a, shape.axes, point) * broadcastAt(b, shape.axes, point);
+    int64_t atA = 0, atB = 0, atResult = 0;
+    for (size_t i = 0; i < point.size(); ++i) {
+      atA += toA[i] * point[i];
+      atB += toB[i] * point[i];
+      atResult += toResult[i] * point[i];
+    }
+    result.values[static_cast<size_t>(atResult)] += a.values[static_cast<size_t>(atA)] * b.values[static_cast<size_t>(atB)];
   });
   return result;
 }
@@ -152,21 +165,33 @@ StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string 
   }
   Tensor result(axes);
   result.inheritRagged(index);
+  Status status;
   forEachPoint(result, [&](const std::vector<int64_t> &point) {
     std::vector<int64_t> from = project(point, result.axes, x.axes);
-    from[static_cast<size_t>(x.find(domain))] = static_cast<int64_t>(broadcastAt(index, result.axes, point));
+    int64_t source = static_cast<int64_t>(broadcastAt(index, result.axes, point));
+    if (source < 0 || source >= x.extent(domain)) {
+      status = outside(domain, x.extent(domain), source);
+      return;
+    }
+    from[static_cast<size_t>(x.find(domain))] = source;
     result.at(point) = x.at(from);
   });
+  KVCACHE_RETURN_IF_ERROR(status);
   return result;
 }
 
 StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index, const std::string &domain, bool add) {
   KVCACHE_RETURN_IF_ERROR(needAxis(into, domain));
   Tensor result = into;
+  Status status;
   // The source axis that runs over entries is the one that `into` lacks; walking x in order keeps it ascending.
   forEachPoint(x, [&](const std::vector<int64_t> &point) {
     int64_t target = static_cast<int64_t>(broadcastAt(index, x.axes, point));
     if (target < 0) {
+      return;
+    }
+    if (target >= into.extent(domain)) {
+      status = outside(domain, into.extent(domain), target);
       return;
     }
     std::vector<int64_t> to = project(point, x.axes, result.axes);
@@ -174,6 +199,7 @@ StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &inde
     double &slot = result.at(to);
     slot = add ? slot + x.at(point) : x.at(point);
   });
+  KVCACHE_RETURN_IF_ERROR(status);
   return result;
 }
 

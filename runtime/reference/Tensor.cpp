@@ -4,6 +4,8 @@
 
 #include "runtime/reference/Tensor.h"
 
+#include <algorithm>
+
 namespace kvcache::rt::reference {
 
 int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
@@ -57,6 +59,20 @@ double broadcastAt(const Tensor &source, const std::vector<Axis> &axes, const st
   return source.values[static_cast<size_t>(at)];
 }
 
+std::vector<int64_t> broadcastStrides(const Tensor &source, const std::vector<Axis> &axes) {
+  std::vector<int64_t> strides(axes.size(), 0);
+  int64_t stride = 1;
+  for (size_t own = source.axes.size(); own-- > 0;) {
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i].name == source.axes[own].name) {
+        strides[i] = stride;
+      }
+    }
+    stride *= source.axes[own].extent;
+  }
+  return strides;
+}
+
 Tensor broadcastShape(const std::vector<const Tensor *> &tensors) {
   std::vector<Axis> axes;
   for (const Tensor *tensor : tensors) {
@@ -75,6 +91,25 @@ Tensor broadcastShape(const std::vector<const Tensor *> &tensors) {
     shape.inheritRagged(*tensor);
   }
   return shape;
+}
+
+Status checkBroadcast(const std::vector<const Tensor *> &tensors, const Tensor &shape) {
+  for (const Tensor *tensor : tensors) {
+    for (const Axis &axis : tensor->axes) {
+      bool ragged = axis.name == shape.ragged;
+      // Of a ragged axis only the rows that exist count, not the capacity.
+      int64_t needed = ragged ? *std::max_element(shape.lengths.begin(), shape.lengths.end()) : shape.extent(axis.name);
+      bool sameRows = tensor->ragged != axis.name || !ragged || tensor->lengths == shape.lengths || tensor->lengths.size() == 1;
+      if (ragged ? axis.extent < needed : axis.extent != needed) {
+        return Status::badInput("axis '" + axis.name + "' is " + std::to_string(needed) + " long in one input and " +
+                                std::to_string(axis.extent) + " in another");
+      }
+      if (!sameRows) {
+        return Status::badInput("axis '" + axis.name + "' has other lengths in one input than in another");
+      }
+    }
+  }
+  return Status::ok();
 }
 
 } // namespace kvcache::rt::reference

@@ -75,7 +75,14 @@ void forEachPoint(const Tensor &shape, const std::function<void(const std::vecto
 /// source lacks are broadcast.
 double broadcastAt(const Tensor &source, const std::vector<Axis> &axes, const std::vector<int64_t> &point);
 
+/// How far apart neighbours of each axis of `axes` lie in `source`; 0 where it lacks the axis. The dot product with a
+/// point is the offset that broadcastAt reads.
+std::vector<int64_t> broadcastStrides(const Tensor &source, const std::vector<Axis> &axes);
+
 /// Union of the axes of several tensors in order of first appearance, extents and raggedness included.
 Tensor broadcastShape(const std::vector<const Tensor *> &tensors);
+
+/// Checks that each of `tensors` has a value at every point of their `shape` that exists; names the axis that differs.
+Status checkBroadcast(const std::vector<const Tensor *> &tensors, const Tensor &shape);
 
 } // namespace kvcache::rt::reference

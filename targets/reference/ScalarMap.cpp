@@ -15,7 +15,7 @@ struct MapInput {
   Type type;                      ///< of the block argument
   const Tensor *tensor = nullptr; ///< null for a scalar
   Number number;
-  SmallVector<int64_t, 4> strides; ///< per axis of the result
+  std::vector<int64_t> strides; ///< per axis of the result
 
   Number at(const std::vector<int64_t> &point) const {
     if (!tensor) {
@@ -28,19 +28,6 @@ struct MapInput {
     return numberOf(type, tensor->values[static_cast<size_t>(offset)]);
   }
 };
-
-void setStrides(MapInput &input, const std::vector<Axis> &axes) {
-  input.strides.assign(axes.size(), 0);
-  int64_t stride = 1;
-  for (const Axis &own : llvm::reverse(input.tensor->axes)) {
-    for (size_t i = 0; i < axes.size(); ++i) {
-      if (axes[i].name == own.name) {
-        input.strides[i] = stride;
-      }
-    }
-    stride *= own.extent;
-  }
-}
 
 } // namespace
 
@@ -60,20 +47,10 @@ Status mapScalars(Block &body, OperandRange inputs, Interpreter &in, std::vector
     all.push_back(std::move(input));
   }
   Tensor shape = rt::reference::broadcastShape(tensors);
-  for (const Tensor *tensor : tensors) {
-    for (const Axis &axis : tensor->axes) {
-      // A ragged axis may have another capacity in another value, but never fewer rows than exist.
-      bool known = tensor->ragged == axis.name || shape.ragged == axis.name;
-      if (!known && shape.extent(axis.name) != axis.extent) {
-        return Status::badInput(
-            "axis '" + axis.name + "' is " + std::to_string(shape.extent(axis.name)) +
-            " long in one input and " + std::to_string(axis.extent) + " in another");
-      }
-    }
-  }
+  KVCACHE_RETURN_IF_ERROR(checkBroadcast(tensors, shape));
   for (MapInput &input : all) {
     if (input.tensor) {
-      setStrides(input, shape.axes);
+      input.strides = rt::reference::broadcastStrides(*input.tensor, shape.axes);
     }
   }
   Tensor like(shape.axes);

@@ -48,6 +48,15 @@ TEST_F(ReferenceTest, MapRefusesOtherExtents) {
       << status_.message();
 }
 
+TEST_F(ReferenceTest, MapRefusesOtherLengths) {
+  Tensor other = twoHeads();
+  other.lengths = {2, 3};
+  evaluate({{s, valueOf(twoHeads())}, {s, valueOf(other)}},
+           "%r = kvcache.map %a, %b with arith.addf : (" + s + ", " + s + ") -> " + s, s);
+  EXPECT_NE(status_.message().find("axis 'token' has other lengths"), std::string::npos)
+      << status_.message();
+}
+
 TEST_F(ReferenceTest, MapOfIntegers) {
   std::string i = "!kvcache.tensor<token:?, i32>";
   Tensor r = tensorFrom({{i, valueOf(tensorOf({{"token", 3}}, {7, -7, 2147483647}))}},

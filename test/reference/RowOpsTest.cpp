@@ -171,6 +171,15 @@ TEST_F(ReferenceTest, ScatterAddsInOrderAndSetKeepsTheLast) {
                {1, 4, 40, 10});
 }
 
+TEST_F(ReferenceTest, PositionsOutsideAreRefused) {
+  std::string all = "!kvcache.index<token.keep:? of token>";
+  evaluate({{s, valueOf(scores())}, {all, valueOf(tensorOf({{"token.keep", 1}}, {5}))}},
+           "%r = kvcache.gather %a at %b : (" + s + ", " + all + ") -> " + kept, kept);
+  EXPECT_NE(status_.message().find("expected positions in [0, 5) of axis 'token', got 5"),
+            std::string::npos)
+      << status_.message();
+}
+
 TEST_F(ReferenceTest, SliceCutsAndRefusesWhatIsOutside) {
   std::string x = "!kvcache.tensor<rank:3, f32>", r = "!kvcache.tensor<rank:2, f32>";
   Tensor value = tensorOf({{"rank", 3}}, {1, 2, 3});
