@@ -43,41 +43,37 @@ Value mlir::kvcache::cpu::loadGroupValues(AttendContext &ctx, Value address, Ele
 
 Value mlir::kvcache::cpu::spreadLanes(KernelBuilder &k, Value values, ArrayRef<int64_t> which) { return k.shuffle(values, values, which); }
 
-Value mlir::kvcache::cpu::reduceSegments(KernelBuilder &k, SmallVector<Value> vectors) {
-  auto count = static_cast<int64_t>(vectors.size());
-  std::vector<SmallVector<int64_t>> labels(vectors.size());
-  for (int64_t i = 0; i < count; ++i) {
+LaneSums::LaneSums(SmallVector<Value> originals) : vectors(std::move(originals)) {
+  for (int64_t i = 0; i < static_cast<int64_t>(vectors.size()); ++i) {
+    labels.emplace_back();
     for (int64_t lane = 0; lane < lanes; ++lane) {
-      labels[i].push_back(i * (lanes / count) + lane / count);
+      labels.back().push_back(i * lanes + lane);
     }
   }
-  for (int64_t half = count / 2; half >= 1; half /= 2) {
-    SmallVector<int64_t> lower;
-    for (int64_t i = 0; i < lanes / half; ++i) { // segments of the pair, alternating within 128 bits where they fit
-      int64_t per = half >= 4 ? lanes / (2 * half) : 2 / half;
-      int64_t block = i / (2 * per), within = i % (2 * per), segment = block * per + within % per;
-      for (int64_t lane = 0; lane < half; ++lane) {
-        lower.push_back(within / per * lanes + segment * 2 * half + lane);
-      }
-    }
-    SmallVector<int64_t> upper;
-    for (int64_t lane : lower) {
-      upper.push_back(lane + half);
-    }
-    for (size_t pair = 0; pair < vectors.size() / 2; ++pair) {
-      SmallVector<int64_t> joined;
-      for (int64_t lane : lower) {
-        joined.push_back(labels[2 * pair + lane / lanes][lane % lanes]);
-      }
-      Value a = vectors[2 * pair], b = vectors[2 * pair + 1];
-      vectors[pair] = k.add(k.shuffle(a, b, lower), k.shuffle(a, b, upper));
-      labels[pair] = joined;
-    }
-    vectors.resize(vectors.size() / 2);
+}
+
+void LaneSums::halve(KernelBuilder &k) {
+  if (vectors.size() % 2 != 0) {
+    vectors.push_back(k.splatF32(0));
+    labels.push_back(SmallVector<int64_t>(lanes, -1));
   }
-  SmallVector<int64_t> order(lanes);
+  // Two rounds within 128 bits (vshufps), two of whole 128 bits (vshuff64x2).
+  SmallVector<int64_t> lower, upper;
   for (int64_t lane = 0; lane < lanes; ++lane) {
-    order[labels[0][lane]] = lane;
+    int64_t unit = halvings < 2 ? 1 : 4, place = lane / unit % 4, block = lane / (4 * unit);
+    lower.push_back(place / 2 * lanes + (4 * block + 2 * (place % 2)) * unit + lane % unit);
+    upper.push_back(lower.back() + unit);
   }
-  return k.shuffle(vectors[0], vectors[0], order);
+  for (size_t pair = 0; pair < vectors.size() / 2; ++pair) {
+    SmallVector<int64_t> joined;
+    for (int64_t lane : lower) {
+      joined.push_back(labels[2 * pair + lane / lanes][lane % lanes]);
+    }
+    Value a = vectors[2 * pair], b = vectors[2 * pair + 1];
+    vectors[pair] = k.add(k.shuffle(a, b, lower), k.shuffle(a, b, upper));
+    labels[pair] = joined;
+  }
+  vectors.resize(vectors.size() / 2);
+  labels.resize(vectors.size());
+  ++halvings;
 }

@@ -35,9 +35,19 @@ private:
 Value loadGroupValues(AttendContext &ctx, Value address, ::kvcache::abi::ElementType elem, int64_t n);
 /// lane l of the result = values[which[l]].
 Value spreadLanes(KernelBuilder &k, Value values, ArrayRef<int64_t> which);
-/// Sums of segments of 16 / n lanes of n = 16, 8, 4, 2 or 1 vectors: lane i * n + s ... of the result is the sum of
-/// segment s of vector i, where each vector has 16 / n segments of n lanes.
-Value reduceSegments(KernelBuilder &k, SmallVector<Value> vectors);
+/// Vectors whose neighbouring lanes are being added up, several vectors at once: after halve() has been called s times, a
+/// lane is the sum of 2^s neighbouring lanes of one of the original vectors.
+struct LaneSums {
+  explicit LaneSums(SmallVector<Value> originals);
+
+  /// Adds pairs of neighbouring lanes and packs pairs of vectors into one.
+  void halve(KernelBuilder &k);
+
+  SmallVector<Value> vectors;
+  /// Per vector and lane: 16 * original vector + its first lane; -1 where there is none.
+  std::vector<SmallVector<int64_t>> labels;
+  int64_t halvings = 0;
+};
 
 /// Keys and values tiled over channels, whose rows are whole words and whose groups are whole words.
 bool canReadWords(const ::kvcache::abi::ColumnLayout &column);

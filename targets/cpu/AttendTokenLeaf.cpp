@@ -51,8 +51,10 @@ protected:
     }
     return {scale, unpacker_.constantTerm(scale, zero)};
   }
-  void prefetchBlock(Value row, Value next) {
-    for (PlaneRole role : {PlaneRole::Codes, PlaneRole::Scales, PlaneRole::Zeros}) {
+  /// Scales and zeros of the block of `row` in the next page; the loops over codes ask for the codes as they go, because
+  /// many requests at once are dropped.
+  void prefetchTerms(Value row, Value next) {
+    for (PlaneRole role : {PlaneRole::Scales, PlaneRole::Zeros}) {
       if (const PlaneLayout *plane = segment_.layout->plane(role)) {
         prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row, next), plane->bytesPerUnit);
       }
@@ -92,11 +94,11 @@ public:
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
     int64_t vectors = column_.tile > lanes && ctx_.spec.accumulators >= 2 * block ? 2 : 1;
     forBlocks(lo, hi, [&](Value first, Value end, Value page, Value next) {
-      prefetchBlock(first, next);
+      prefetchTerms(first, next);
       scaleQueries(first, page);
       k_.forLoop(first, end, k_.index(vectors * lanes), [&](Value row) {
         for (int64_t head = 0; head < group; head += block) {
-          emitRows(row, end, page, tileStart, vectors, head, std::min(block, group - head));
+          emitRows(row, end, page, head == 0 ? next : Value(), tileStart, vectors, head, std::min(block, group - head));
         }
       });
     });
@@ -134,7 +136,7 @@ private:
   }
 
   /// Logits of 16 * vectors rows; those at or behind `end` come from its last word and count for nothing.
-  void emitRows(Value row, Value end, Value page, Value tileStart, int64_t vectors, int64_t firstHead, int64_t heads) {
+  void emitRows(Value row, Value end, Value page, Value nextPage, Value tileStart, int64_t vectors, int64_t firstHead, int64_t heads) {
     auto [masks, weights] = laneMasks();
     int64_t wordsPerVector = std::max<int64_t>(1, lanes / perWord_);
     Value lastWord = k_.sub(end, k_.index(perWord_));
@@ -143,22 +145,18 @@ private:
       Value address = wordRow(k_.min(k_.add(row, i * perWord_), lastWord), page);
       addresses.push_back(k_.typedAt(ctx_.store.arena(), address, ::kvcache::abi::ElementType::I32));
     }
-    SmallVector<Value> init(vectors * heads, k_.splatF32(0));
-    SmallVector<Value> sums = k_.forLoop(k_.index(0), k_.index(column_.width), k_.index(1), init, [&](Value channel, ValueRange in) {
-      SmallVector<Value> codes, next(in);
-      for (int64_t i = 0; i < vectors; ++i) {
-        Value words = k_.broadcast(k_.load(addresses[i * wordsPerVector], channel));
-        for (int64_t word = 1; word < wordsPerVector; ++word) {
-          Value behind = k_.lt(k_.laneNumbers(), k_.splatI32(word * perWord_));
-          words = k_.select(behind, words, k_.broadcast(k_.load(addresses[i * wordsPerVector + word], channel)));
-        }
-        codes.push_back(unsignedToF32(k_.andi(words, masks)));
+    // So many channels at a time that their codes of these rows are one cache line.
+    int64_t channelBytes = vectors * lanes * column_.bits / 8, unroll = std::max<int64_t>(1, 64 / channelBytes);
+    unroll = column_.width % unroll == 0 ? unroll : 1;
+    Value ahead = nextPage ? wordRow(row, nextPage) : Value();
+    SmallVector<Value> sums(vectors * heads, k_.splatF32(0));
+    sums = k_.forLoop(k_.index(0), k_.index(column_.width), k_.index(unroll), sums, [&](Value channel, ValueRange in) {
+      if (ahead) {
+        prefetchBytes(ctx_, k_.add(ahead, k_.mul(channel, channelBytes)), unroll * channelBytes);
       }
-      for (int64_t head = 0; head < heads; ++head) {
-        Value query = k_.broadcast(k_.load(scaled_, k_.add(channel, (firstHead + head) * ctx_.spec.paddedDim())));
-        for (int64_t i = 0; i < vectors; ++i) {
-          next[i * heads + head] = k_.fma(codes[i], query, in[i * heads + head]);
-        }
+      SmallVector<Value> next(in);
+      for (int64_t i = 0; i < unroll; ++i) {
+        addChannel(k_.add(channel, i), addresses, masks, vectors, firstHead, heads, next);
       }
       return next;
     });
@@ -167,6 +165,28 @@ private:
       Value place = k_.add(k_.add(k_.sub(row, tileStart), head * attendTileStride), i / heads * lanes);
       Value constant = k_.broadcast(k_.load(constants_, k_.index(head)));
       k_.storeVector(k_.fma(sums[i], weights, constant), ctx_.tile, place);
+    }
+  }
+
+  /// sums[vector][head] += codes of `channel` * query.
+  void addChannel(Value channel, ArrayRef<Value> addresses, Value masks, int64_t vectors, int64_t firstHead, int64_t heads,
+                  SmallVector<Value> &sums) {
+    int64_t wordsPerVector = static_cast<int64_t>(addresses.size()) / vectors;
+    SmallVector<Value> codes;
+    for (int64_t i = 0; i < vectors; ++i) {
+      Value words = k_.broadcast(k_.load(addresses[i * wordsPerVector], channel));
+      for (int64_t word = 1; word < wordsPerVector; ++word) {
+        Value behind = k_.lt(k_.laneNumbers(), k_.splatI32(word * perWord_));
+        words = k_.select(behind, words, k_.broadcast(k_.load(addresses[i * wordsPerVector + word], channel)));
+      }
+      codes.push_back(unsignedToF32(k_.andi(words, masks)));
+    }
+    for (int64_t head = 0; head < heads; ++head) {
+      Value query = k_.broadcast(k_.load(scaled_, k_.add(channel, (firstHead + head) * ctx_.spec.paddedDim())));
+      for (int64_t i = 0; i < vectors; ++i) {
+        Value &sum = sums[i * heads + head];
+        sum = k_.fma(codes[i], query, sum);
+      }
     }
   }
 
@@ -186,13 +206,13 @@ public:
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
     std::vector<ChannelChunk> chunks = channelChunks(column_.width);
     forBlocks(lo, hi, [&](Value first, Value end, Value page, Value next) {
-      prefetchBlock(first, next);
+      prefetchTerms(first, next);
       sumWeights(k_.sub(first, tileStart), k_.sub(end, tileStart));
       for (int64_t head = 0; head < group; head += block) {
         int64_t heads = std::min(block, group - head);
         auto atOnce = static_cast<size_t>(std::max<int64_t>(1, ctx_.spec.accumulators / heads));
         for (size_t chunk = 0; chunk < chunks.size(); chunk += atOnce) {
-          emitChunks(first, end, page, tileStart, head, heads, ArrayRef(chunks).slice(chunk).take_front(atOnce));
+          emitChunks(first, end, page, head == 0 ? next : Value(), tileStart, head, heads, ArrayRef(chunks).slice(chunk).take_front(atOnce));
         }
       }
     });
@@ -210,12 +230,16 @@ private:
     });
   }
 
-  void emitChunks(Value first, Value end, Value page, Value tileStart, int64_t firstHead, int64_t heads, ArrayRef<ChannelChunk> chunks) {
+  void emitChunks(Value first, Value end, Value page, Value nextPage, Value tileStart, int64_t firstHead, int64_t heads,
+                  ArrayRef<ChannelChunk> chunks) {
     auto n = static_cast<int64_t>(chunks.size());
     SmallVector<Value> init(heads * n, k_.splatF32(0));
     SmallVector<Value> sums = k_.forLoop(first, end, k_.index(perWord_), init, [&](Value row, ValueRange in) {
       SmallVector<Value> words, next(in);
       Value address = wordRow(row, page), at = k_.sub(row, tileStart);
+      if (nextPage) {
+        prefetchBytes(ctx_, k_.add(wordRow(row, nextPage), chunks[0].start * 4), n * lanes * 4);
+      }
       for (const ChannelChunk &chunk : chunks) {
         Value place = k_.add(address, chunk.start * 4);
         // Channels behind the row are those of the next word row, or of the plane behind it: finite, and never used.

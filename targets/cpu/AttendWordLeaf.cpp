@@ -2,7 +2,7 @@
 //
 // Affine codes tiled over channels, read as vectors of 16 words: lane l holds word l mod n of row l / n, n words a row.
 // Nothing is moved to channel order: queries are brought into the order of the words once per task, sums out of it when the
-// splits are merged. Per row the scale multiplies a lane's sum of code * query, not each code.
+// splits are merged. Scales multiply sums of code * query over a group, not codes.
 //
 // Invariant: groups are whole words, so a lane has one scale and one zero; a row that is not asked for may be read (its
 // page holds it or the slack does) but reaches no logit before the first row and no value sum.
@@ -10,6 +10,9 @@
 #include "targets/cpu/AttendCodes.h"
 
 #include "llvm/ADT/bit.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <optional>
 
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
@@ -24,7 +27,7 @@ bool mlir::kvcache::cpu::canReadWords(const ColumnLayout &column) {
     return false;
   }
   int64_t words = column.width * column.bits / 32, perWord = 32 / column.bits;
-  bool wholeGroups = column.tile >= column.width || column.tile % perWord == 0;
+  bool wholeGroups = column.tile >= column.width || (column.tile % perWord == 0 && llvm::isPowerOf2_64(column.tile / perWord));
   return wholeGroups && words >= 4 && (words >= lanes ? words % lanes == 0 : lanes % words == 0);
 }
 
@@ -73,6 +76,15 @@ protected:
     Value address = k_.add(ctx_.store.unit(segment_, role, row, page), bytes);
     return spreadLanes(k_, loadGroupValues(ctx_, address, plane->elem, which.back() + 1), which);
   }
+  /// Scales and zeros of all rows of the next page.
+  void prefetchTerms(Value row, Value nextPage) {
+    Value pageRow = k_.mul(k_.floorDiv(row, segment_.layout->rowsPerPage), segment_.layout->rowsPerPage);
+    for (PlaneRole role : {PlaneRole::Scales, PlaneRole::Zeros}) {
+      if (const PlaneLayout *plane = segment_.layout->plane(role)) {
+        prefetchBytes(ctx_, ctx_.store.unit(segment_, role, pageRow, nextPage), segment_.layout->rowsPerPage * plane->bytesPerUnit);
+      }
+    }
+  }
   void prefetchRows(Value row, Value nextPage, int64_t rows) {
     for (PlaneRole role : {PlaneRole::Codes, PlaneRole::Scales, PlaneRole::Zeros}) {
       if (const PlaneLayout *plane = segment_.layout->plane(role)) {
@@ -96,20 +108,23 @@ public:
     int64_t group = ctx.spec.group();
     queries_ = attendScratch(k_, group * parts_ * perWord_ * lanes);
     querySums_ = attendScratch(k_, group * parts_ * lanes);
-    prepare.push_back([this] { orderQueries(); });
+    int64_t heads = attendRegisterTile(ctx.spec).heads, vectors = rows_ == 1 ? 16 / heads : 8 / heads;
+    vectors_ = llvm::bit_floor<uint64_t>(std::clamp<int64_t>(vectors, 1, lanes / rows_));
+    groupSums_ = attendScratch(k_, (group + heads) * vectors_ * parts_ * lanes);
+    prepare.push_back([this] {
+      orderQueries();
+      forHeads([&](int64_t head, int64_t heads) { addQueryGroups(head, heads); });
+    });
   }
 
   void emit(Value lo, Value hi, Value tileStart) override {
-    int64_t heads = attendRegisterTile(ctx_.spec).heads;
-    int64_t vectors = rows_ == 1 ? 16 / heads : 8 / heads;
-    vectors = llvm::bit_floor<uint64_t>(std::clamp<int64_t>(vectors, 1, lanes / rows_));
     ctx_.store.forPages(segment_, lo, hi, [&](Value first, Value end, Value page) {
       Value next = nextAttendPage(ctx_, segment_, first);
-      int64_t step = vectors * rows_;
+      int64_t step = vectors_ * rows_;
       Value full = k_.sub(end, k_.rem(k_.sub(end, first), step));
       k_.forLoop(first, full, k_.index(step), [&](Value row) {
         prefetchRows(row, next, step);
-        emitRows(row, page, vectors, tileStart);
+        emitRows(row, page, vectors_, tileStart);
       });
       k_.forLoop(full, end, k_.index(rows_), [&](Value row) { emitRows(row, page, 1, tileStart); });
     });
@@ -138,78 +153,141 @@ private:
     });
   }
 
-  /// Logits of `vectors` vectors of rows, all query heads.
-  void emitRows(Value row, Value page, int64_t vectors, Value tileStart) {
+  void forHeads(llvm::function_ref<void(int64_t firstHead, int64_t heads)> body) {
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
-    Value at = k_.sub(row, tileStart);
     for (int64_t head = 0; head < group; head += block) {
-      int64_t heads = std::min(block, group - head), atOnce = std::max<int64_t>(1, std::min(vectors, 8 / heads));
-      SmallVector<Value> sums(heads * vectors);
-      for (int64_t vector = 0; vector < vectors; vector += atOnce) {
-        int64_t n = std::min(atOnce, vectors - vector);
-        SmallVector<Value> part = sumVectors(row, page, vector, n, head, heads);
-        for (int64_t h = 0; h < heads; ++h) {
-          for (int64_t i = 0; i < n; ++i) {
-            sums[h * vectors + vector + i] = part[h * n + i];
-          }
-        }
+      body(head, std::min(block, group - head));
+    }
+  }
+  /// Lanes of a vector that share a row and a group.
+  int64_t lanesOfGroup() const {
+    int64_t most = std::min(words_, lanes), tile = segment_.column->tile;
+    return tile >= segment_.column->width ? most : std::min(most, tile / perWord_);
+  }
+  int64_t log2(int64_t n) const { return llvm::countr_zero<uint64_t>(n); }
+  /// Place in groupSums_ of the sums that belong to vector `i` of what is left of heads x vectors once groups are added.
+  Value groupSumsPlace(int64_t firstHead, int64_t part, size_t i) {
+    return k_.index(((firstHead * vectors_) * parts_ + part * attendRegisterTile(ctx_.spec).heads * vectors_ + static_cast<int64_t>(i)) * lanes);
+  }
+  /// groupSums_: sums of q over the codes of each group, in the order in which emitRows leaves its sums.
+  void addQueryGroups(int64_t firstHead, int64_t heads) {
+    for (int64_t part = 0; part < parts_; ++part) {
+      SmallVector<Value> sums;
+      for (int64_t i = 0; i < heads * vectors_; ++i) {
+        sums.push_back(k_.loadVector(querySums_, k_.index(((firstHead + i / vectors_) * parts_ + part) * lanes)));
       }
-      storeSums(sums, at, vectors, head, heads);
+      LaneSums groups(sums);
+      for (int64_t i = 0; i < log2(lanesOfGroup()); ++i) {
+        groups.halve(k_);
+      }
+      for (size_t i = 0; i < groups.vectors.size(); ++i) {
+        k_.storeVector(groups.vectors[i], groupSums_, groupSumsPlace(firstHead, part, i));
+      }
     }
   }
 
-  /// Per head and vector: sum over codes of scale * (code + ..) * q in each lane.
-  SmallVector<Value> sumVectors(Value row, Value page, int64_t vector, int64_t n, int64_t firstHead, int64_t heads) {
-    SmallVector<Value> totals(heads * n);
-    for (int64_t part = 0; part < parts_; ++part) {
-      SmallVector<Value> words, sums(heads * n);
-      for (int64_t i = 0; i < n; ++i) {
+  /// Logits of `vectors` vectors of rows (vectors_, or 1 for what is left of a page run), all query heads.
+  void emitRows(Value row, Value page, int64_t vectors, Value tileStart) {
+    Value at = k_.sub(row, tileStart);
+    forHeads([&](int64_t firstHead, int64_t heads) {
+      std::optional<LaneSums> logits;
+      for (int64_t part = 0; part < parts_; ++part) {
+        LaneSums sums(sumCodes(row, page, vectors, part, firstHead, heads));
+        for (int64_t i = 0; i < log2(lanesOfGroup()); ++i) {
+          sums.halve(k_);
+        }
+        for (size_t i = 0; i < sums.vectors.size(); ++i) {
+          Value scale = loadGroupLanes(PlaneRole::Scales, row, page, vectors, part, sums.labels[i]);
+          Value term = unpacker_.constantTerm(scale, loadGroupLanes(PlaneRole::Zeros, row, page, vectors, part, sums.labels[i]));
+          Value constant = k_.mul(term, loadQueryGroups(vectors, firstHead, heads, part, i));
+          Value logit = k_.fma(sums.vectors[i], scale, constant);
+          sums.vectors[i] = logits ? k_.add(logits->vectors[i], logit) : logit;
+        }
+        logits = sums;
+      }
+      while (logits->halvings < log2(std::min(words_, lanes))) {
+        logits->halve(k_);
+      }
+      storeLogits(*logits, at, vectors, firstHead, heads);
+    });
+  }
+
+  /// Vector i of groupSums_; for a single vector of rows the same sums lie elsewhere and are put together again.
+  Value loadQueryGroups(int64_t vectors, int64_t firstHead, int64_t heads, int64_t part, size_t i) {
+    if (vectors == vectors_) {
+      return k_.loadVector(groupSums_, groupSumsPlace(firstHead, part, i));
+    }
+    SmallVector<Value> sums;
+    for (int64_t head = 0; head < heads; ++head) {
+      sums.push_back(k_.loadVector(querySums_, k_.index(((firstHead + head) * parts_ + part) * lanes)));
+    }
+    LaneSums groups(sums);
+    for (int64_t n = 0; n < log2(lanesOfGroup()); ++n) {
+      groups.halve(k_);
+    }
+    return groups.vectors[i];
+  }
+
+  /// Per head and vector of rows: each lane's sum of code * query over the codes of its word.
+  SmallVector<Value> sumCodes(Value row, Value page, int64_t vectors, int64_t part, int64_t firstHead, int64_t heads) {
+    SmallVector<Value> sums(heads * vectors);
+    int64_t atOnce = std::clamp<int64_t>(8 / heads, 1, vectors);
+    for (int64_t vector = 0; vector < vectors; vector += atOnce) {
+      SmallVector<Value> words;
+      for (int64_t i = 0; i < atOnce; ++i) {
         words.push_back(loadWords(row, page, vector + i, part));
       }
       for (int64_t j = 0; j < perWord_; ++j) {
         SmallVector<Value> codes;
-        for (int64_t i = 0; i < n; ++i) {
+        for (int64_t i = 0; i < atOnce; ++i) {
           codes.push_back(unpacker_.unpack(words[i], j));
         }
         for (int64_t h = 0; h < heads; ++h) {
           Value query = k_.loadVector(queries_, k_.index((((firstHead + h) * parts_ + part) * perWord_ + j) * lanes));
-          for (int64_t i = 0; i < n; ++i) {
-            Value &sum = sums[h * n + i];
+          for (int64_t i = 0; i < atOnce; ++i) {
+            Value &sum = sums[h * vectors + vector + i];
             sum = j == 0 ? k_.mul(codes[i], query) : k_.fma(codes[i], query, sum);
           }
         }
       }
-      scaleSums(row, page, vector, n, part, firstHead, heads, sums, totals);
     }
-    return totals;
+    return sums;
   }
 
-  void scaleSums(Value row, Value page, int64_t vector, int64_t n, int64_t part, int64_t firstHead, int64_t heads,
-                 ArrayRef<Value> sums, SmallVector<Value> &totals) {
-    for (int64_t i = 0; i < n; ++i) {
-      Value scale = loadGroups(PlaneRole::Scales, row, page, vector + i, part);
-      Value constant = unpacker_.constantTerm(scale, loadGroups(PlaneRole::Zeros, row, page, vector + i, part));
-      for (int64_t h = 0; h < heads; ++h) {
-        Value &total = totals[h * n + i];
-        Value querySum = k_.loadVector(querySums_, k_.index(((firstHead + h) * parts_ + part) * lanes));
-        total = total ? k_.fma(constant, querySum, total) : k_.mul(constant, querySum);
-        total = k_.fma(sums[h * n + i], scale, total);
-      }
+  /// Scales or zeros for lanes labelled as LaneSums does, originals numbered head * vectors + vector; null without a plane.
+  Value loadGroupLanes(PlaneRole role, Value row, Value page, int64_t vectors, int64_t part, ArrayRef<int64_t> labels) {
+    const PlaneLayout *plane = segment_.layout->plane(role);
+    if (!plane) {
+      return Value();
     }
+    int64_t across = std::min(words_, lanes), tile = segment_.column->tile, groups = segment_.column->groupsPerRow();
+    SmallVector<int64_t> which;
+    for (int64_t label : labels) {
+      int64_t vector = std::max<int64_t>(label, 0) / lanes % vectors, lane = std::max<int64_t>(label, 0) % lanes;
+      which.push_back((vector * rows_ + lane / across) * groups + (part * lanes + lane % across) * perWord_ / tile);
+    }
+    int64_t first = *llvm::min_element(which), count = *llvm::max_element(which) - first + 1;
+    for (int64_t &value : which) {
+      value -= first;
+    }
+    Value address = k_.add(ctx_.store.unit(segment_, role, row, page), first * ::kvcache::abi::bytesOf(plane->elem));
+    return spreadLanes(k_, loadGroupValues(ctx_, address, plane->elem, count), which);
   }
 
-  /// sums[head * vectors + vector], each with rows_ segments of lanes.
-  void storeSums(ArrayRef<Value> sums, Value at, int64_t vectors, int64_t firstHead, int64_t heads) {
-    int64_t perResult = lanes / rows_, rows = vectors * rows_;
-    for (int64_t base = 0; base < heads * vectors; base += perResult) {
-      SmallVector<Value> block;
-      for (int64_t i = base; i < base + perResult; ++i) {
-        block.push_back(i < heads * vectors ? sums[i] : k_.splatF32(0));
+  void storeLogits(const LaneSums &logits, Value at, int64_t vectors, int64_t firstHead, int64_t heads) {
+    int64_t perResult = lanes / rows_;
+    for (size_t result = 0; result < logits.vectors.size(); ++result) {
+      SmallVector<int64_t> order(lanes, 0);
+      auto base = static_cast<int64_t>(result) * perResult; // of head * vectors + vector
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        if (int64_t label = logits.labels[result][lane]; label >= 0) {
+          order[(label / lanes - base) * rows_ + label % lanes / std::min(words_, lanes)] = lane;
+        }
       }
-      Value totals = reduceSegments(k_, block);
+      Value ordered = spreadLanes(k_, logits.vectors[result], order);
       for (int64_t head = base / vectors; head < std::min(heads, (base + perResult) / vectors); ++head) {
         Value place = k_.add(at, (firstHead + head) * attendTileStride);
-        k_.storeVector(k_.extractLanes(totals, (head * vectors - base) * rows_, rows), ctx_.tile, place);
+        k_.storeVector(k_.extractLanes(ordered, (head * vectors - base) * rows_, vectors * rows_), ctx_.tile, place);
       }
     }
   }
@@ -217,6 +295,8 @@ private:
   Value source_;    ///< f32 [G][Dp]
   Value queries_;   ///< f32 [G][parts][codes of a word][16]
   Value querySums_; ///< f32 [G][parts][16]
+  Value groupSums_; ///< see addQueryGroups
+  int64_t vectors_; ///< vectors of rows at once
 };
 
 class WordValueLeaf final : public AttendValueLeaf, WordRows {
@@ -232,11 +312,14 @@ public:
       Value next = nextAttendPage(ctx_, segment_, first);
       for (int64_t head = 0; head < group; head += block) {
         int64_t heads = std::min(block, group - head);
-        emitWeights(first, end, page, head == 0 ? next : Value(), tileStart, head, heads);
+        if (head == 0) {
+          prefetchTerms(first, next);
+        }
+        emitWeights(first, end, page, tileStart, head, heads);
         int64_t atOnce = std::clamp<int64_t>(ctx_.spec.accumulators / heads, 1, perWord_);
         for (int64_t part = 0; part < parts_; ++part) {
           for (int64_t j = 0; j < perWord_; j += atOnce) {
-            emitCodes(first, end, page, part, j, std::min(atOnce, perWord_ - j), head, heads);
+            emitCodes(first, end, page, head == 0 && j == 0 ? next : Value(), part, j, std::min(atOnce, perWord_ - j), head, heads);
           }
         }
       }
@@ -249,7 +332,7 @@ private:
   }
 
   /// weights_[vector][head][part][lane] = p of the lane's row times its scale; adds p times the constant term.
-  void emitWeights(Value first, Value end, Value page, Value nextPage, Value tileStart, int64_t firstHead, int64_t heads) {
+  void emitWeights(Value first, Value end, Value page, Value tileStart, int64_t firstHead, int64_t heads) {
     SmallVector<Value> constants;
     auto place = [&](int64_t head, int64_t part) {
       return k_.index((firstHead + head) * ctx_.sumsStride + constants_ + part * lanes);
@@ -258,9 +341,6 @@ private:
       constants.push_back(k_.loadVector(ctx_.sums, place(i / parts_, i % parts_)));
     }
     constants = k_.forLoop(first, end, k_.index(rows_), constants, [&](Value row, ValueRange carried) {
-      if (nextPage) {
-        prefetchRows(row, nextPage, rows_);
-      }
       SmallVector<Value> next(carried), scales, terms;
       for (int64_t part = 0; part < parts_; ++part) {
         scales.push_back(loadGroups(PlaneRole::Scales, row, page, 0, part));
@@ -304,7 +384,7 @@ private:
     values = k_.select(k_.tailMask(k_.index(0), lanesLeft), values, k_.splatF32(0));
   }
 
-  void emitCodes(Value first, Value end, Value page, int64_t part, int64_t firstCode, int64_t codes, int64_t firstHead, int64_t heads) {
+  void emitCodes(Value first, Value end, Value page, Value nextPage, int64_t part, int64_t firstCode, int64_t codes, int64_t firstHead, int64_t heads) {
     auto place = [&](int64_t i) {
       int64_t head = firstHead + i / codes, j = firstCode + i % codes;
       return k_.index(head * ctx_.sumsStride + codes_ + (part * perWord_ + j) * lanes);
@@ -314,6 +394,10 @@ private:
       sums.push_back(k_.loadVector(ctx_.sums, place(i)));
     }
     sums = k_.forLoop(first, end, k_.index(rows_), sums, [&](Value row, ValueRange carried) {
+      if (nextPage) {
+        Value ahead = ctx_.store.unit(segment_, PlaneRole::Codes, row, nextPage);
+        prefetchBytes(ctx_, k_.add(ahead, part * 64), 64);
+      }
       Value words = loadWords(row, page, 0, part), vector = k_.floorDiv(k_.sub(row, first), rows_);
       SmallVector<Value> next(carried), weights;
       for (int64_t head = 0; head < heads; ++head) {
