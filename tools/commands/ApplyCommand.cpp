@@ -27,7 +27,8 @@ public:
   const char *name() const override { return "apply"; }
   const char *summary() const override { return "Compress a dumped cache"; }
   const char *example() const override {
-    return "kvasir apply snapkv --kv dump.safetensors --budget 128 -o out.safetensors --verify";
+    return "kvasir apply method.mlir --kv dump.safetensors --budget 128 -o out.safetensors "
+           "--verify";
   }
 
   void declare(CLI::App &app) override {
@@ -75,7 +76,7 @@ public:
       checked =
           verify(*request, calibration ? *calibration : **file, **file, *result, **execution, row);
     }
-    checked = checked.isOk() ? checkBytes(*result) : checked;
+    checked = checked.isOk() ? result->proof.check : checked;
     report.rows.push_back(toJson(row));
     KVCACHE_RETURN_IF_ERROR(checked);
     KVCACHE_RETURN_IF_ERROR(writeResult(output_, **file, *result, row, report.kernels));
@@ -120,15 +121,10 @@ private:
     request.requireFused = false;
     StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, calibration);
     KVCACHE_RETURN_IF_ERROR(reference.status());
+    // As resolved, so that a budget in bytes is the same number of tokens.
     Budget budget;
-    budget.text = "--budget";
-    if (result.budget >= 0) { // as resolved, so that a budget in bytes is the same number of tokens
-      budget.kind = Budget::Kind::Tokens;
-      budget.amount = std::min(result.budget, file.tokens());
-      if (result.budget > file.tokens() && file.steps() > 0) {
-        budget.amount = result.budget;
-      }
-    }
+    budget.kind = result.budget < 0 ? Budget::Kind::None : Budget::Kind::Exact;
+    budget.amount = result.budget;
     StatusOr<ApplyResult> expected = applyMethod(**reference, file, budget, attend_);
     KVCACHE_RETURN_IF_ERROR(expected.status());
     Comparison comparison = compareResults(result, *expected, execution);

@@ -10,8 +10,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 namespace kvcache::tools {
 
@@ -184,7 +182,6 @@ std::string number(double value) { return fmt::format("{:.10g}", value); }
 
 ApplyRow describe(const rt::Execution &execution, const CacheFile &file,
                   const ApplyResult &result) {
-  const rt::Geometry &g = file.geometry();
   ApplyRow row;
   row.method = execution.methodName();
   row.methodHash = execution.methodHash();
@@ -193,69 +190,27 @@ ApplyRow describe(const rt::Execution &execution, const CacheFile &file,
   row.tokens = file.tokens();
   row.steps = file.steps();
   row.budget = result.budget;
-  double bitsK = 0, bitsV = 0;
-  for (const LayerResult &layer : result.layers) {
-    row.keptTokens.push_back(layer.report.keptRows);
-    row.bytesMeasured += layer.report.bytesMeasured;
-    row.bytesClaimed += layer.report.bytesClaimed;
-    bitsK += layer.report.bitsK;
-    bitsV += layer.report.bitsV;
-  }
-  double values = static_cast<double>(g.layers * g.kvHeads * g.headDim * (row.tokens + row.steps));
-  row.bitsPerValueK = bitsK / values;
-  row.bitsPerValueV = bitsV / values;
-  row.bytesDense = static_cast<int64_t>(values) * 2 * 2; // K and V in f16
+  row.proof = result.proof;
   return row;
 }
 
-Status checkBytes(const ApplyResult &result) {
-  for (size_t i = 0; i < result.layers.size(); ++i) {
-    const rt::LayerReport &report = result.layers[i].report;
-    double slack =
-        static_cast<double>(report.bytesOnePage) * static_cast<double>(report.keptRows.size());
-    if (std::fabs(static_cast<double>(report.bytesMeasured) - report.bytesClaimed) > slack) {
-      return Status::checkFailed("layer " + std::to_string(i) + ": " +
-                                 std::to_string(report.bytesMeasured) + " bytes measured, " +
-                                 number(report.bytesClaimed) + " claimed, expected them within " +
-                                 number(slack) + " (one page per head)");
-    }
-  }
-  return Status::ok();
-}
-
 Json toJson(const ApplyRow &row) {
-  return {{"method", row.method},
-          {"params", row.parameters},
-          {"target", row.target},
-          {"method_hash", row.methodHash},
-          {"tokens", row.tokens},
-          {"steps", row.steps},
-          {"budget", row.budget < 0 ? Json(nullptr) : Json(row.budget)},
-          {"kept_tokens", row.keptTokens},
-          {"bytes_measured", row.bytesMeasured},
-          {"bytes_claimed", row.bytesClaimed},
-          {"bytes_dense", row.bytesDense},
-          {"bits_per_value_k", row.bitsPerValueK},
-          {"bits_per_value_v", row.bitsPerValueV},
-          {"verified", row.verified},
-          {"boundary_swaps", row.boundarySwaps ? Json(*row.boundarySwaps) : Json(nullptr)}};
+  Json json = {{"method", row.method},
+               {"params", row.parameters},
+               {"target", row.target},
+               {"method_hash", row.methodHash},
+               {"tokens", row.tokens},
+               {"steps", row.steps},
+               {"budget", row.budget < 0 ? Json(nullptr) : Json(row.budget)}};
+  addTo(json, row.proof);
+  json["verified"] = row.verified;
+  json["boundary_swaps"] = row.boundarySwaps ? Json(*row.boundarySwaps) : Json(nullptr);
+  return json;
 }
 
 std::string toText(const ApplyRow &row, const std::vector<rt::KernelReport> &kernels) {
-  int64_t least = std::numeric_limits<int64_t>::max(), most = 0;
-  for (const auto &layer : row.keptTokens) {
-    for (int64_t kept : layer) {
-      least = std::min(least, kept);
-      most = std::max(most, kept);
-    }
-  }
-  std::string kept = least == most ? std::to_string(most) : fmt::format("{} to {}", least, most);
   std::string text = fmt::format("method          {} on {}\n", row.method, row.target);
-  text +=
-      fmt::format("tokens kept     {} of {} per layer and head\n", kept, row.tokens + row.steps);
-  text += fmt::format("cache bytes     {} measured, {} claimed, {} dense f16\n", row.bytesMeasured,
-                      number(row.bytesClaimed), row.bytesDense);
-  text += fmt::format("bits per value  {:.3f} K, {:.3f} V\n", row.bitsPerValueK, row.bitsPerValueV);
+  text += toText(row.proof);
   text += fmt::format("kernels         {}\n", kernelStatusText(kernels));
   if (row.verified) {
     text += fmt::format("verified        equal to the reference, {} boundary swaps\n",
@@ -287,10 +242,10 @@ Status writeResult(const std::string &path, const CacheFile &file, const ApplyRe
   for (const rt::KernelReport &kernel : kernels) {
     described.push_back(toJson(kernel));
   }
-  writer.setMetadata("bytes_measured", std::to_string(row.bytesMeasured));
-  writer.setMetadata("bytes_claimed", number(row.bytesClaimed));
-  writer.setMetadata("bits_per_value_k", number(row.bitsPerValueK));
-  writer.setMetadata("bits_per_value_v", number(row.bitsPerValueV));
+  writer.setMetadata("bytes_measured", std::to_string(row.proof.bytesMeasured));
+  writer.setMetadata("bytes_claimed", number(row.proof.bytesClaimed));
+  writer.setMetadata("bits_per_value_k", number(row.proof.bitsPerValueK));
+  writer.setMetadata("bits_per_value_v", number(row.proof.bitsPerValueV));
   writer.setMetadata("target", row.target);
   writer.setMetadata("method_hash", row.methodHash);
   writer.setMetadata("boundary_swaps",

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "tools/commands/ApplyMethod.h"
-#include "tools/commands/Command.h"
+#include "tools/commands/Proof.h"
 
 #include <optional>
 #include <string>
@@ -17,21 +17,14 @@ struct ApplyRow {
   std::string method, methodHash, target;
   std::map<std::string, std::string> parameters;
   int64_t tokens = 0, steps = 0;
-  int64_t budget = -1;                          ///< -1: none
-  std::vector<std::vector<int64_t>> keptTokens; ///< [L][Hkv]
-  int64_t bytesMeasured = 0, bytesDense = 0;
-  double bytesClaimed = 0;
-  double bitsPerValueK = 0, bitsPerValueV = 0; ///< stored bits over values of the tokens seen
+  int64_t budget = -1; ///< -1: none
+  Proof proof;
   bool verified = false;
   std::optional<int64_t> boundarySwaps; ///< with --verify
 };
 
-/// Sums the reports of `result`.
+/// What `execution` made of the file.
 ApplyRow describe(const rt::Execution &execution, const CacheFile &file, const ApplyResult &result);
-
-/// Check failed, naming the layer, when measured and claimed bytes differ by more than one page per
-/// layer and head.
-rt::Status checkBytes(const ApplyResult &result);
 
 Json toJson(const ApplyRow &row);
 

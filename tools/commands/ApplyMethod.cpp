@@ -173,11 +173,7 @@ StatusOr<ApplyResult> applyMethod(Execution &execution, const CacheFile &file, c
   auto bytes = [&](int64_t tokens) -> StatusOr<int64_t> {
     StatusOr<std::unique_ptr<Sequence>> sequence = compressPrompt(execution, file, tokens);
     KVCACHE_RETURN_IF_ERROR(sequence.status());
-    int64_t total = 0;
-    for (int64_t layer = 0; layer < file.geometry().layers; ++layer) {
-      total += (*sequence)->report(layer).bytesMeasured;
-    }
-    return total;
+    return proveCompression(**sequence, file.geometry()).bytesMeasured;
   };
   StatusOr<int64_t> tokens = resolveBudget(budget, execution, file.tokens(), bytes);
   KVCACHE_RETURN_IF_ERROR(tokens.status());
@@ -191,8 +187,8 @@ StatusOr<ApplyResult> applyMethod(Execution &execution, const CacheFile &file, c
   KVCACHE_RETURN_IF_ERROR(runSteps(execution, file, sequence->get(), result));
   for (int64_t layer = 0; layer < file.geometry().layers; ++layer) {
     KVCACHE_RETURN_IF_ERROR(readLayer(**sequence, file, layer, false, result.layers[layer]));
-    result.layers[layer].report = (*sequence)->report(layer);
   }
+  result.proof = proveCompression(**sequence, file.geometry());
   if (attend) {
     KVCACHE_RETURN_IF_ERROR(attendQueries(execution, file, **sequence, result));
   }

@@ -8,6 +8,7 @@
 #include "runtime/Execution.h"
 #include "tools/commands/Budget.h"
 #include "tools/commands/CacheFile.h"
+#include "tools/commands/Proof.h"
 
 #include <memory>
 #include <vector>
@@ -22,12 +23,12 @@ struct LayerResult {
   std::vector<float> stepOut; ///< [Hq, S, D]
   std::vector<float> out;     ///< [Hq, n, D] with --attend
   std::vector<float> lse;     ///< [Hq, n] with --attend
-  rt::LayerReport report;
 };
 
 struct ApplyResult {
   int64_t budget = -1; ///< tokens per KV head and layer; -1: the method has no token budget
   std::vector<LayerResult> layers;
+  Proof proof;
 };
 
 /// Feeds the calibrate phase from `from` and ends it. Bad input when its geometry is not the

@@ -116,7 +116,7 @@ StatusOr<int64_t> resolveBudget(const Budget &budget, const rt::Execution &execu
     return Status::badInput(budget.text + " keeps 0 of " + std::to_string(tokens) +
                             " tokens, expected at least 1: raise the budget");
   }
-  if (kept > tokens) {
+  if (kept > tokens && budget.kind != Budget::Kind::Exact) {
     printNote("note", budget.text + " exceeds the " + std::to_string(tokens) +
                           " tokens of the prompt: all of them are kept");
   }

@@ -12,7 +12,8 @@
 namespace kvcache::tools {
 
 struct Budget {
-  enum class Kind { None, Tokens, Fraction, Ratio, Bytes };
+  /// Exact: tokens that are taken as they are, without a word about prompts that are shorter.
+  enum class Kind { None, Tokens, Fraction, Ratio, Bytes, Exact };
   Kind kind = Kind::None;
   int64_t amount = 0; ///< tokens or bytes
   double share = 0;   ///< Fraction: kept; Ratio: dropped

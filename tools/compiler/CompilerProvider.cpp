@@ -245,6 +245,17 @@ StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequ
   return std::unique_ptr<rt::Execution>(std::move(*execution));
 }
 
+StatusOr<MethodSummary> CompilerProvider::summary(const std::string &method, const std::map<std::string, std::string> &parameters) {
+  DialectRegistry registry;
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  FirstDiagnostic diagnostic(context);
+  FailureOr<LoadedMethods> methods = loadMethods(context, method, parameters);
+  if (failed(methods)) {
+    return diagnostic.status("the method could not be read");
+  }
+  return summarize(method, *methods);
+}
+
 std::vector<MethodSummary> CompilerProvider::shipped() {
   std::vector<MethodSummary> summaries;
   for (const std::string &name : shippedMethodNames()) {

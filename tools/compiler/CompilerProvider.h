@@ -39,6 +39,8 @@ public:
   std::vector<MethodSummary> shipped() override;
   std::vector<std::string> targets() const override { return {"cpu", "reference"}; }
 
+  /// What is known of any method, with `parameters` set. Bad input with file and line when the text is at fault.
+  rt::StatusOr<MethodSummary> summary(const std::string &method, const std::map<std::string, std::string> &parameters);
   /// Compiles without loading. Bad input with file and line when the text is at fault.
   rt::StatusOr<CompileResult> compile(const CompileRequest &request);
 
