@@ -37,6 +37,8 @@ Value CodeUnpacker::constantTerm(Value scale, Value zero) {
 }
 
 Value mlir::kvcache::cpu::loadGroupValues(AttendContext &ctx, Value address, ElementType elem, int64_t n) {
+  // A load of one narrow value would be merged into a register, and wait for whoever wrote that last.
+  n = ::kvcache::abi::bytesOf(elem) < 4 ? std::max<int64_t>(n, 4) : n;
   bool isFloat = elem == ElementType::F32 || elem == ElementType::F16 || elem == ElementType::BF16;
   return isFloat ? ctx.store.loadF32(address, elem, n) : ctx.k.intToF32(ctx.store.loadI32(address, elem, n));
 }

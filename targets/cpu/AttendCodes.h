@@ -31,7 +31,7 @@ private:
   int64_t bits_;
 };
 
-/// n stored group values from `address` on, as f32.
+/// n stored group values from `address` on, as f32; at least four are read (and returned) of types narrower than that.
 Value loadGroupValues(AttendContext &ctx, Value address, ::kvcache::abi::ElementType elem, int64_t n);
 /// lane l of the result = values[which[l]].
 Value spreadLanes(KernelBuilder &k, Value values, ArrayRef<int64_t> which);

@@ -76,9 +76,10 @@ private:
     if (chunk.size == lanes) {
       return values;
     }
+    int64_t zero = cast<VectorType>(values.getType()).getNumElements();
     SmallVector<int64_t> which;
     for (int64_t lane = 0; lane < lanes; ++lane) {
-      which.push_back(std::min(lane, chunk.size));
+      which.push_back(lane < chunk.size ? lane : zero);
     }
     return k_.shuffle(values, k_.splatF32(0, 1), which);
   }
