@@ -9,7 +9,7 @@
 kvcache.method @kivi info {family = "quantize", paper = "arXiv 2402.02750", title = "KIVI"} {
   kvcache.param @k_bits = 2 : i64 in {2, 4}
   kvcache.param @v_bits = 2 : i64 in {2, 4}
-  kvcache.param @group_size = 32 : i64 in [1, 65536]
+  kvcache.param @group_size = 32 : i64 in {16, 32, 64, 128}
   kvcache.param @residual_length = 32 : i64 in [1, 1048576]
   kvcache.state @kv : !kivi
 }

@@ -15,6 +15,9 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/IR/Verifier.h"
 
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
+
 namespace mlir::kvcache {
 
 namespace {
@@ -156,6 +159,16 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
   llvm::DenseMap<Operation *, Type> unbound;
   for (auto state : method.getBody().front().getOps<StateOp>()) {
     unbound[state] = state.getType();
+  }
+  llvm::StringMap<SmallVector<std::string>> symbols;
+  for (auto state : method.getBody().front().getOps<StateOp>()) {
+    if (auto cache = dyn_cast<CacheType>(state.getType())) {
+      for (ColumnAttr column : cache.getColumns()) {
+        SmallVector<std::string> free = freeSymbols(Attribute(column.getStorage()));
+        llvm::erase(free, "act");
+        symbols[(state.getSymName() + "." + column.getName()).str()] = std::move(free);
+      }
+    }
   }
   bindSymbols(method, values);
   for (auto state : method.getBody().front().getOps<StateOp>()) {

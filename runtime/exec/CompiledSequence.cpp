@@ -184,6 +184,16 @@ void CompiledSequence::addCaptured(const LayerState &state, int64_t head, int64_
     contents.counts.assign(from, from + std::min(rows, state.countColumns));
     contents.counts.resize(static_cast<size_t>(rows), 1.0f); // rows that came later are single
   }
+  // A column `merged` counts the entries folded into each row besides the row itself.
+  auto [store, merged] = core_->executable->findColumn("merged");
+  if (merged >= 0) {
+    contents.counts.clear();
+    for (int64_t others : exportIntegers(
+             *state.stores[store], merged,
+             slice(state.stores[store]->schema().rowHeads(), 1, head).rowHead)) {
+      contents.counts.push_back(1.0F + static_cast<float>(others));
+    }
+  }
 }
 
 StatusOr<HeadContents> CompiledSequence::contents(int64_t layer, int64_t head) const {
@@ -234,7 +244,7 @@ void CompiledSequence::capture(const LoadedProgram &program, int64_t layer, size
       return false;
     }
     values.assign(from, from + frame.bufferBytes(buffer) / static_cast<int64_t>(sizeof(float)));
-    columns = frame.extents(buffer)[1];
+    columns = frame.extents(buffer).back();
     return true;
   };
   take(program.rankedCountsBuffer, state.counts, state.countColumns);

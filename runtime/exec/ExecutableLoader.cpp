@@ -368,8 +368,9 @@ Status ExecutableLoader::ranked(const proto::Program &from) {
   KVCACHE_RETURN_IF_ERROR(inRange(r.last_slot() + 1, program_->slots + 1, "slot"));
   for (int32_t b : {program_->rankedBuffer, program_->rankedCountsBuffer}) {
     if (b >= 0 &&
-        (program_->buffers[b].elem != ElementType::F32 || program_->buffers[b].dims.size() != 2)) {
-      return bad("expected ranked scores and counts as f32 [heads, rows]");
+        (program_->buffers[b].elem != ElementType::F32 || program_->buffers[b].dims.empty() ||
+         program_->buffers[b].dims.size() > 2)) {
+      return bad("expected ranked scores and counts as f32 [heads, rows], or [rows] for all heads");
     }
   }
   return Status::ok();

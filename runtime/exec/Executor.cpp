@@ -281,6 +281,10 @@ Status CompiledExecution::attend(int64_t layer, const Sequence &sequence, int64_
   given.rows = rows;
   given.q = q;
   given.out = out;
+  // Probes stand where the next token would.
+  std::vector<int32_t> positions(static_cast<size_t>(rows),
+                                 ours->appended_.empty() ? 0 : ours->appended_.back() + 1);
+  given.positions = positions.data();
   RunItem item = ours->item(layer, given);
   item.lse = lse;
   return core_->runner.run(*programs[0], layer, {item});
