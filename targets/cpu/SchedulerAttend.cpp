@@ -73,7 +73,8 @@ LogicalResult Scheduler::rope(RopeOp op) {
   place.buffer = ropeRows(input.buffer, tensors_[op.getPositions()].buffer, rows, heads, /*inverse=*/false);
   tensors_[op.getOutput()] = place;
   queryRows_[op.getOutput()] = rows;
-  queryPositions_[op.getOutput()] = tensors_[op.getPositions()].buffer;
+  // What a query sees stays a matter of the tokens' own positions, wherever it is rotated to.
+  queryPositions_[op.getOutput()] = queryPositions_.lookup(op.getInput());
   return success();
 }
 
