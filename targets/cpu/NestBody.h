@@ -104,7 +104,6 @@ public:
   /// The element of an output as the memory holds it now.
   Value loadOutput(const NestOperand &operand, const Point &point);
   void storeAt(const NestOperand &operand, const Point &point, Value value);
-  Value capacity(const NestOperand &operand, unsigned axis);
   /// Capacity of an axis of any value of the kernel.
   NestExtent capacityOf(Value value, StringRef axis);
   Value extentValue(const NestExtent &extent);

@@ -53,7 +53,9 @@ struct NestOperand {
   ::kvcache::abi::ElementType elem =
       ::kvcache::abi::ElementType::F32; ///< of the buffer; i1 is held as U8, positions as I32
   std::vector<NestAxis> axes;           ///< one per axis of the type (caches: row axes)
-  std::vector<NestColumn> columns;      ///< caches: every column, in the order of the store
+  /// Inputs: names of the axes in the order memory has them, when that is not the type's order.
+  std::vector<std::string> order;
+  std::vector<NestColumn> columns; ///< caches: every column, in the order of the store
 };
 
 /// What one kernel computes.

@@ -186,12 +186,6 @@ NestExtent NestBody::capacityOf(Value value, StringRef axis) {
   return extent;
 }
 
-Value NestBody::capacity(const NestOperand &operand, unsigned axis) {
-  AxisAttr declared = axesOf(operand.value)[axis];
-  return declared.getInteger() ? k.index(*declared.getInteger())
-                               : extentValue(operand.axes[axis].capacity);
-}
-
 void NestBody::storeLength(const NestOperand &operand, const Point &point, Value length) {
   const NestAxis &axis = operand.axes.back();
   k.store(k.toI32(length), k.arg(axis.lengths),
@@ -209,7 +203,9 @@ Step NestBody::step(Value value, StringRef axis) {
     return Step::None;
   }
   if (held(value)) {
-    return axes.back().getName() == axis ? Step::One : Step::Other;
+    const NestOperand &operand = *held(value);
+    std::string last = operand.order.empty() ? axes.back().getName() : operand.order.back();
+    return last == axis ? Step::One : Step::Other;
   }
   Operation *op = value.getDefiningOp();
   if (!op) {
@@ -240,7 +236,10 @@ Step NestBody::step(Value value, StringRef axis) {
 // -------------------------------------------------------------------------------------------------
 
 NestBody::Address NestBody::address(const NestOperand &operand, const Point &point) {
-  ArrayRef<AxisAttr> axes = axesOf(operand.value);
+  SmallVector<AxisAttr> axes(axesOf(operand.value));
+  llvm::stable_sort(axes, [&](AxisAttr a, AxisAttr b) {
+    return llvm::find(operand.order, a.getName()) < llvm::find(operand.order, b.getName());
+  });
   Address result{k.index(0), Value(), false};
   Value stride = k.index(1);
   for (size_t i = axes.size(); i-- > 0;) {
@@ -264,7 +263,8 @@ NestBody::Address NestBody::address(const NestOperand &operand, const Point &poi
       break;
     }
     }
-    stride = i > 0 ? k.mul(stride, capacity(operand, static_cast<unsigned>(i))) : stride;
+    stride =
+        i > 0 ? k.mul(stride, extentValue(capacityOf(operand.value, axes[i].getName()))) : stride;
   }
   if (result.contiguous && result.offsets) { // lanes along two axes at once
     result.offsets = k.add(result.offsets, k.laneNumbers());

@@ -104,8 +104,8 @@ void mlir::kvcache::cpu::emitEigh(NestBody &body, EighOp op, const Point &lead) 
   KernelBuilder &k = body.k;
   OpBuilder &b = k.builder();
   const NestOperand *matrix = body.held(op.getMatrix());
-  if (!matrix || matrix->elem != ::kvcache::abi::ElementType::F32) {
-    body.fail(op, "expected the matrix of eigh in an f32 buffer", k.f32Type(), false);
+  if (!matrix || matrix->elem != ::kvcache::abi::ElementType::F32 || !matrix->order.empty()) {
+    body.fail(op, "expected the matrix of eigh row-major in an f32 buffer", k.f32Type(), false);
     return;
   }
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());

@@ -34,14 +34,6 @@ ElementType elementOf(Type type) {
   return element && element.isInteger(64) ? ElementType::I64 : ElementType::F32;
 }
 
-/// The same tensor or index set with its axes in another order.
-Type withOrder(Type type, ArrayRef<AxisAttr> axes) {
-  if (auto index = dyn_cast<IndexSetType>(type)) {
-    return IndexSetType::get(type.getContext(), axes, index.getDomain());
-  }
-  return cast<AxisTensorType>(type).withAxes(axes);
-}
-
 /// Names extents as words of one kernel.
 class Words {
 public:
@@ -90,8 +82,18 @@ NestOperand nestTensor(Value value, const TensorPlace &place, Words &words, Kern
   operand.arg = bufferArg(place.buffer);
   operand.elem = place.elem;
   operands.buffers[operand.arg] = place.buffer;
-  for (const AxisPlace &axis : place.places) {
-    operand.axes.push_back(nestAxis(axis, words, operands));
+  bool reordered = false;
+  for (auto [declared, memory] : llvm::zip(axesOf(value), place.axes)) {
+    for (auto [known, where] : llvm::zip(place.axes, place.places)) {
+      if (known.getName() == declared.getName()) {
+        operand.axes.push_back(nestAxis(where, words, operands));
+      }
+    }
+    operand.order.push_back(memory.getName());
+    reordered |= memory.getName() != declared.getName();
+  }
+  if (!reordered) {
+    operand.order.clear();
   }
   return operand;
 }
@@ -214,7 +216,6 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
       spec.inputs.push_back(operand);
     } else if (isa<AxisTensorType, IndexSetType>(input.getType())) {
       const TensorPlace &place = tensors_[input];
-      argument.setType(withOrder(argument.getType(), place.axes));
       spec.inputs.push_back(nestTensor(argument, place, words, operands));
     } else {
       NestOperand operand;

@@ -68,6 +68,36 @@ TEST(NestMemory, GatherSliceIota) {
            });
 }
 
+TEST(NestMemory, InputsInAnotherOrder) {
+  // Memory [token, head, channel], type [head, token, channel]; relabel goes by place in the type.
+  std::string X = "!kvcache.tensor<head:2, token:?, channel.v:20, f32>",
+              Y = "!kvcache.tensor<head:2, token.copy:?, channel.copy:20, f32>",
+              S = "!kvcache.tensor<head:2, token.copy:?, f32>";
+  NestAxis copy = wordAxis("T");
+  NestCase nest({X}, {Y, S},
+                "%0 = kvcache.relabel %a0 : (" + X + ") -> " + Y +
+                    "\n%1 = kvcache.reduce sum %0 over [channel.copy] : (" + Y + ") -> " + S +
+                    "\nkvcache.kernel.yield %0, %1 : " + Y + ", " + S,
+                {{"token", copy}, {"token.copy", copy}});
+  nest.spec().inputs[0].order = {"token", "head", "channel.v"};
+  ASSERT_TRUE(nest.compile());
+  int64_t T = 19;
+  std::vector<float> x = randomFloats(T * 2 * 20), y(T * 2 * 20), s(2 * T);
+  nest.run({{"in0", x.data()}, {"out0", y.data()}, {"out1", s.data()}}, {{"T", T}}, [&] {
+    for (int64_t h = 0; h < 2; ++h) {
+      for (int64_t t = 0; t < T; ++t) {
+        double sum = 0;
+        for (int64_t c = 0; c < 20; ++c) {
+          float value = x[(t * 2 + h) * 20 + c];
+          sum += value;
+          ASSERT_EQ(y[(h * T + t) * 20 + c], value);
+        }
+        ASSERT_NEAR(s[h * T + t], sum, 1e-5);
+      }
+    }
+  });
+}
+
 TEST(NestMemory, ScatterAddsInOrder) {
   std::string X = "!kvcache.tensor<head:2, token.ev:?, channel.v:20, f32>",
               D = "!kvcache.tensor<head:2, token.keep:?, channel.v:20, f32>",
