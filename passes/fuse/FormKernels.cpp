@@ -9,6 +9,7 @@
 #include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
 #include "dialect/KernelOps.h"
+#include "dialect/LinearUse.h"
 #include "dialect/MethodOps.h"
 #include "dialect/PrimitiveOps.h"
 #include "dialect/RowOps.h"
@@ -78,6 +79,7 @@ public:
   explicit BlockFuser(Block &block) : block_(block) {}
 
   void run() {
+    sinkUpdates();
     chooseRoots();
     for (Operation *root : llvm::reverse(roots_)) {
       buildKernel(root);
@@ -86,6 +88,24 @@ public:
   }
 
 private:
+  /// A value that is computed in place of its use reads its caches there: no update may come before that by its place in the
+  /// text alone. Each moves to its first user.
+  void sinkUpdates() {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block_))) {
+      if (op.hasTrait<OpTrait::IsTerminator>() || llvm::none_of(op.getOpOperands(), updatesCache)) {
+        continue;
+      }
+      Operation *first = nullptr;
+      for (Operation *user : op.getUsers()) {
+        Operation *here = block_.findAncestorOpInBlock(*user);
+        first = !first || here->isBeforeInBlock(first) ? here : first;
+      }
+      if (first) {
+        op.moveBefore(first);
+      }
+    }
+  }
+
   /// From the end of the block, so that the loops a value would be computed in are known before the value is decided.
   void chooseRoots() {
     for (Operation &op : llvm::reverse(block_)) {

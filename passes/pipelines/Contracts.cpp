@@ -7,6 +7,7 @@
 
 #include "dialect/Binding.h"
 #include "dialect/KernelOps.h"
+#include "dialect/LinearUse.h"
 #include "dialect/MergeOps.h"
 #include "dialect/MethodOps.h"
 #include "dialect/PrimitiveOps.h"
@@ -80,7 +81,7 @@ LogicalResult checkFused(MethodOp method) {
 } // namespace
 
 LogicalResult checkContract(MethodOp method, Stage stage) {
-  if (failed(verify(method))) {
+  if (failed(verify(method)) || failed(verifyLinearUse(method))) {
     return failure();
   }
   switch (stage) {
