@@ -24,8 +24,9 @@ kvcache.method @sink_updates info {family = "score", paper = "", title = ""} {
   }
 }
 // CHECK: kvcache.phase prompt_end (%[[KV:[a-z0-9]+]] = @kv
-// CHECK: %[[NEW:.*]] = kvcache.kernel (%{{.*}} = %[[KV]]
+// CHECK: kvcache.topk
+// CHECK: %[[NEW:[0-9]+]] = kvcache.kernel (%{{.*}} = %[[KV]]
 // CHECK: kvcache.gather %{{.*}} at
 // CHECK: kvcache.relabel
-// CHECK: %[[C:.*]] = kvcache.gather %[[KV]] at
+// CHECK: %[[C:[0-9]+]] = kvcache.gather %[[KV]] at
 // CHECK-NEXT: kvcache.set_column %[[C]], v = %[[NEW]]
