@@ -41,7 +41,7 @@ void clearScratch(KernelBuilder &k, Value memref, int64_t n);
 
 /// Address of the page behind the one that holds `row` of the segment, or of that page when it is the last.
 Value nextAttendPage(AttendContext &ctx, const SegmentAccess &segment, Value row);
-/// Asks for `bytes` bytes from `address` on to be brought to the second-level cache.
+/// Asks for `bytes` bytes from `address` on to be brought into the caches.
 void prefetchBytes(AttendContext &ctx, Value address, int64_t bytes);
 
 /// Writes the logits of rows [lo, hi), inside its segment and the tile that starts at row `tileStart`, to ctx.tile.

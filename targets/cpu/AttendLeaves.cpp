@@ -32,7 +32,7 @@ Value mlir::kvcache::cpu::nextAttendPage(AttendContext &ctx, const SegmentAccess
 void mlir::kvcache::cpu::prefetchBytes(AttendContext &ctx, Value address, int64_t bytes) {
   OpBuilder &b = ctx.k.builder();
   for (int64_t at = 0; at < bytes; at += 64) {
-    memref::PrefetchOp::create(b, ctx.k.loc(), ctx.store.arena(), ctx.k.add(address, at), /*isWrite=*/false, /*localityHint=*/2,
+    memref::PrefetchOp::create(b, ctx.k.loc(), ctx.store.arena(), ctx.k.add(address, at), /*isWrite=*/false, /*localityHint=*/3,
                                /*isDataCache=*/true);
   }
 }
