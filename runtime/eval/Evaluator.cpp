@@ -42,6 +42,7 @@ private:
   /// Runs the missing parts of a batch; false when cancelled.
   StatusOr<bool> runBatch(const Group &group, int64_t first);
   StatusOr<Batch> prepare(const Group &group, int64_t first);
+  StatusOr<std::vector<int64_t>> budgetsOf(const Batch &batch, const Column &column) const;
   void report(const Group &group, EvalResult &result) const;
 
   std::string partKey(const Group &group, const Column &column, int64_t first) const;
@@ -164,6 +165,25 @@ StatusOr<Batch> Evaluation::prepare(const Group &group, int64_t first) {
   return batch;
 }
 
+/// Of each sample; -1 for a method without a token budget.
+StatusOr<std::vector<int64_t>> Evaluation::budgetsOf(const Batch &batch,
+                                                     const Column &column) const {
+  std::vector<int64_t> budgets(batch.samples.size(), -1);
+  for (size_t i = 0; column.budget && i < budgets.size(); ++i) {
+    size_t fed = 0;
+    for (const Question &question : batch.samples[i].questions) {
+      fed = std::max(fed, question.question.size() + question.answer.size() - 1);
+    }
+    StatusOr<int64_t> tokens =
+        column.budget->tokens(*column.method->execution, batch.recordings[i], fed);
+    if (!tokens.isOk()) {
+      return tokens.status();
+    }
+    budgets[i] = *tokens;
+  }
+  return budgets;
+}
+
 StatusOr<bool> Evaluation::runBatch(const Group &group, int64_t first) {
   std::optional<Batch> batch;
   for (const Column &column : columns_) {
@@ -182,19 +202,12 @@ StatusOr<bool> Evaluation::runBatch(const Group &group, int64_t first) {
       }
       batch = std::move(*prepared);
     }
-    std::vector<int64_t> budgets;
-    for (const PromptRecording &recording : batch->recordings) {
-      budgets.push_back(-1);
-      if (column.budget) {
-        StatusOr<int64_t> tokens = column.budget->tokens(*column.method->execution, recording);
-        if (!tokens.isOk()) {
-          return tokens.status();
-        }
-        budgets.back() = *tokens;
-      }
+    StatusOr<std::vector<int64_t>> budgets = budgetsOf(*batch, column);
+    if (!budgets.isOk()) {
+      return budgets.status();
     }
     StatusOr<std::vector<SampleOutcome>> outcomes =
-        runMethod(decoder_, *column.method->execution, *batch, budgets, grid_.seed + first);
+        runMethod(decoder_, *column.method->execution, *batch, *budgets, grid_.seed + first);
     if (!outcomes.isOk()) {
       return Status(outcomes.status().code(),
                     "method '" + column.method->name + "': " + outcomes.status().message());

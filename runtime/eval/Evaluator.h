@@ -25,10 +25,11 @@ struct EvalMethod {
 };
 
 /// A budget as it was asked for, and what it comes to: tokens per KV head and layer for a method
-/// and a recorded prompt. Must give the same for the same arguments.
+/// and a recorded prompt, after which at most `fed` tokens are decoded. Must give the same for the
+/// same arguments.
 struct EvalBudget {
   std::string text;
-  std::function<StatusOr<int64_t>(Execution &, const PromptRecording &)> tokens;
+  std::function<StatusOr<int64_t>(Execution &, const PromptRecording &, int64_t fed)> tokens;
 };
 
 struct EvalGrid {

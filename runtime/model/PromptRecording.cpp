@@ -124,12 +124,20 @@ Status replay(const PromptRecording &recording, Execution &execution, SequenceRu
                             std::to_string(chunk));
   }
   int64_t firstQuery = recording.tokens - recording.queryRows;
+  std::vector<float> notRecorded;
+  if (execution.neededQueryRows() != 0) {
+    int64_t rows = std::min(chunk, firstQuery);
+    notRecorded.resize(static_cast<size_t>(rows * recording.queryHeads * recording.headDim));
+  }
   for (int64_t first = 0, count = 0; first < recording.tokens; first += count) {
     int64_t limit = first < firstQuery ? firstQuery : recording.tokens;
     count = std::min(chunk - first % chunk, limit - first);
     for (int64_t layer = 0; layer < execution.geometry().layers; ++layer) {
-      KVCACHE_RETURN_IF_ERROR(
-          execution.ingest(layer, {run.sequence}, {slice(recording, layer, first, count)}));
+      LayerRows rows = slice(recording, layer, first, count);
+      if (first < firstQuery && !notRecorded.empty()) {
+        rows.q = notRecorded.data();
+      }
+      KVCACHE_RETURN_IF_ERROR(execution.ingest(layer, {run.sequence}, {rows}));
     }
   }
   run.position = recording.positions.back() + 1;

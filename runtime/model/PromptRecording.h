@@ -47,9 +47,10 @@ StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution
                                                      const RecordOptions &options);
 
 /// Feeds a recording to `execution.ingest`, chunk by chunk, and sets position
-/// and logits of `run`, whose sequence must be new. Chunks before the recorded
-/// queries come with a null q; a chunk never mixes rows with and without. Bad
-/// input when the method needs queries or keys that were not recorded.
+/// and logits of `run`, whose sequence must be new. Queries before the
+/// recorded ones are zeros for a method that needs queries, a null q for any
+/// other; a chunk never mixes rows with and without. Bad input when the method
+/// needs queries or keys that were not recorded.
 Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
               int64_t chunk = 512);
 

@@ -22,7 +22,7 @@ const std::string modelFolder = std::string(KVASIR_SOURCE_DIR) + "/models/kvref-
 
 EvalBudget tokensOf(int64_t tokens) {
   return {std::to_string(tokens),
-          [tokens](Execution &, const PromptRecording &recording) -> StatusOr<int64_t> {
+          [tokens](Execution &, const PromptRecording &recording, int64_t) -> StatusOr<int64_t> {
             return std::min(tokens, recording.tokens);
           }};
 }
@@ -194,6 +194,14 @@ TEST_F(EvaluatorTest, AnInterruptedRunContinuesToTheSameReport) {
   EXPECT_EQ(textsOf(*evaluateToy(again)), textsOf(*whole));
   EXPECT_EQ(toy_->promptEnds, before);
   std::filesystem::remove(path);
+}
+
+TEST_F(EvaluatorTest, RecordsTheQueriesThatAMethodLooksBackOn) {
+  toy_->queryRows = 8;
+  Journal journal;
+  StatusOr<EvalResult> result = evaluateToy(journal);
+  ASSERT_TRUE(result.isOk()) << result.status().message();
+  EXPECT_EQ(result->cells.size(), 2u);
 }
 
 TEST_F(EvaluatorTest, AMethodThatNeedsABudgetSaysSo) {

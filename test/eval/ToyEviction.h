@@ -53,6 +53,14 @@ public:
   createSequence(const rt::SequenceOptions &options) override {
     return std::unique_ptr<rt::Sequence>(new ToySequence(geometry(), options.budget, extraBytes_));
   }
+  /// As the executions of methods do: queries are there or the method needs none.
+  rt::Status ingest(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                    const std::vector<rt::LayerRows> &rows) override {
+    if (queryRows != 0 && !rows.front().q) {
+      return rt::Status::badInput("no queries given");
+    }
+    return PlainAttention::ingest(layer, sequences, rows);
+  }
   rt::Status promptEnd(const std::vector<rt::Sequence *> &sequences) override {
     ++promptEnds;
     for (rt::Sequence *each : sequences) {

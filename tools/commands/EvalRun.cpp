@@ -66,14 +66,19 @@ StatusOr<int64_t> bytesWith(rt::Execution &execution, const rt::PromptRecording 
   return bytes;
 }
 
-/// Equal prompts' lengths share one answer, so that notes and searches happen once.
+/// Equal prompts' lengths share one answer, so that notes and searches happen once. A share of 1.0
+/// keeps what is decoded later, too: methods that hold their budget after every step would drop
+/// tokens otherwise, and nothing would show that a method which drops nothing equals dense.
 StatusOr<rt::EvalBudget> makeBudget(const std::string &text) {
   StatusOr<Budget> budget = parseBudget(text, "");
   KVCACHE_RETURN_IF_ERROR(budget.status());
   auto known = std::make_shared<std::map<std::pair<const rt::Execution *, int64_t>, int64_t>>();
-  auto resolve = [budget = *budget,
-                  known](rt::Execution &execution,
-                         const rt::PromptRecording &recording) -> StatusOr<int64_t> {
+  auto resolve = [budget = *budget, known](rt::Execution &execution,
+                                           const rt::PromptRecording &recording,
+                                           int64_t fed) -> StatusOr<int64_t> {
+    if (budget.kind == Budget::Kind::Fraction && budget.share == 1) {
+      return recording.tokens + fed;
+    }
     std::pair<const rt::Execution *, int64_t> key = {&execution, recording.tokens};
     if (auto found = known->find(key); found != known->end()) {
       return found->second;

@@ -103,11 +103,11 @@
   function drawAll() {
     charts.splice(0).forEach((chart) => chart.destroy());
     const group = data.groups[Number(select.value)];
-    draw('plot-kld', group, 'kld', 'KL divergence from dense, nats (mean; 0 is not shown)', true, {});
-    draw('plot-accuracy', group, 'accuracy', 'right answers, share (95 % interval)', false, { min: 0, max: 1.02 });
-    draw('plot-bits', group, 'bits_per_byte', 'bits per byte of held-out text', false, {});
-    draw('plot-attend', group, 'attend', 'decode attention time, share of dense (95 % interval)', false, { min: 0 });
-    draw('plot-speed', group, 'tokens_per_s', 'decoded tokens per second, whole batch', false, { min: 0 });
+    draw('plot-kld', group, 'kld', 'KL divergence, nats', true, {});
+    draw('plot-accuracy', group, 'accuracy', 'right answers (95 % interval)', false, { min: 0, max: 1.02 });
+    draw('plot-bits', group, 'bits_per_byte', 'bits per byte', false, {});
+    draw('plot-attend', group, 'attend', 'time over dense (95 % interval)', false, { min: 0 });
+    draw('plot-speed', group, 'tokens_per_s', 'tokens per second', false, { min: 0 });
   }
 
   select.addEventListener('change', drawAll);
