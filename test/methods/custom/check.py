@@ -27,6 +27,7 @@ CASES = [
     Case("bf16", dtype="BF16", steps=8),
     Case("whole-groups", dim=48, steps=8),
     Case("floor-binds", params={"threshold": 3.0, "floor": 40}),  # fewer than 40 lie above the threshold
+    Case("default-floor", steps=4, params={"threshold": 50.0}),
     Case("floor-beyond", tokens=30, params={"floor": 100}),       # nothing is dropped
     Case("harsh", tokens=400, params={"threshold": 1.6, "floor": 1, "half_life": 40.0, "temperature": 1.5}),
     Case("one-token", tokens=1, steps=3),
