@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Attention over one paged store, emitted as kernels: decode over any storage of K and V (split over tokens, then
-// merged), prefill over exact rows, and the statistics of both. What a kernel computes is independent of how many
-// threads run its tasks: split length, tile length and every order of additions are constants of the spec.
+// Attention over one paged store, emitted as kernels: decode over any storage of K and V (split
+// over tokens, then merged), prefill over exact rows, and the statistics of both. What a kernel
+// computes is independent of how many threads run its tasks: split length, tile length and every
+// order of additions are constants of the spec.
 //
-// Dims: R query rows, Hq query heads, Hkv KV heads (row heads of the store), G = Hq / Hkv, D head dim, T rows of a head
-// of the store, S splits. A row of the store is visible to query row r when its position is <= qpos[r] (causal) and
-// qpos[r] - position < window (window > 0). A query that sees nothing gives out = 0 and lse = -inf.
+// Dims: R query rows, Hq query heads, Hkv KV heads (row heads of the store), G = Hq / Hkv, D head
+// dim, T rows of a head of the store, S splits. A row of the store is visible to query row r when
+// its position is <= qpos[r] (causal) and qpos[r] - position < window (window > 0). A query that
+// sees nothing gives out = 0 and lse = -inf.
 
 #pragma once
 
@@ -20,20 +22,23 @@ namespace mlir::kvcache::cpu {
 
 /// What to compute, with everything bound.
 struct AttendSpec {
-  std::string name;            ///< prefix of the kernels' symbols
+  std::string name; ///< prefix of the kernels' symbols
   int64_t queryHeads = 0, kvHeads = 0, headDim = 0;
   std::vector<::kvcache::abi::ColumnLayout> columns; ///< of the store, in its order
-  int64_t k = 0, v = 1;        ///< columns of keys and values, both of width D
-  int64_t pos = 2;             ///< i32 column of positions; read when causal or window > 0
+  int64_t k = 0, v = 1; ///< columns of keys and values, both of width D
+  int64_t pos = 2;      ///< i32 column of positions; read when causal or window > 0
   bool causal = true;
-  int64_t window = 0;          ///< 0: none
-  bool ropeView = false;       ///< keys are held before RoPE and read as rotated to their row number; exact or factor-free
-  bool wantsOut = true;        ///< false: lse and statistics only, V is not read
-  bool wantsLse = false;       ///< merge also writes lse
-  bool wantsLogits = false;    ///< decode also writes the scaled logits, -inf where masked
-  bool sumsPerQueryHead = false; ///< statistics per query head instead of summed over the heads of a group
-  int64_t splitRows = 1024;    ///< rows of a decode split, a multiple of 64
-  int64_t accumulators = 16;   ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
+  int64_t window = 0;       ///< 0: none
+  bool ropeView = false;    ///< keys are held before RoPE and read as rotated to their row number;
+                            ///< exact or factor-free
+  bool wantsOut = true;     ///< false: lse and statistics only, V is not read
+  bool wantsLse = false;    ///< merge also writes lse
+  bool wantsLogits = false; ///< decode also writes the scaled logits, -inf where masked
+  bool sumsPerQueryHead =
+      false; ///< statistics per query head instead of summed over the heads of a group
+  int64_t splitRows = 1024; ///< rows of a decode split, a multiple of 64
+  int64_t accumulators =
+      16; ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
 
   int64_t group() const { return queryHeads / kvHeads; }
   /// D rounded up to whole vectors.
@@ -41,8 +46,9 @@ struct AttendSpec {
   bool readsPositions() const { return causal || window > 0; }
   const ::kvcache::abi::ColumnLayout &keys() const { return columns[k]; }
   const ::kvcache::abi::ColumnLayout &values() const { return columns[v]; }
-  /// f32 words of the partial output of one head and split: Dp words of plain rows, then whatever the storage of V leaves
-  /// to the merge (rotated rows, sums in the order of code words, coefficients and the sum of p).
+  /// f32 words of the partial output of one head and split: Dp words of plain rows, then whatever
+  /// the storage of V leaves to the merge (rotated rows, sums in the order of code words,
+  /// coefficients and the sum of p).
   int64_t partialWidth() const;
   /// Query rows of one block of prefill: 64 lanes of rows and heads, or 16 rows of all heads.
   int64_t prefillRows() const;
@@ -51,31 +57,36 @@ struct AttendSpec {
 /// Why the spec cannot be emitted; empty when it can.
 std::string whyNotAttend(const AttendSpec &spec);
 
-/// Kernel `<name>_decode`. Arguments: q f32 [R, Hq, D]; qpos i32 [R] (readsPositions); store; rope f32 [rows, D]
-/// (ropeView: the cosines of D/2 angles, then the sines); kBasis f32 [Hkv, D, rank], kMean f32 [Hkv, D] (factor keys);
-/// partial f32 [R, Hq, S, partialWidth] (wantsOut); maxima f32 [R, Hq, S, 2] = maximum of the logits, sum of
-/// exp(logit - maximum); logits f32 [R, Hq, capacity] (wantsLogits). Words: rows = R, splits = S = ceil(max T /
-/// splitRows), capacity. Grid R x Hkv x S.
+/// Kernel `<name>_decode`. Arguments: q f32 [R, Hq, D]; qpos i32 [R] (readsPositions); store; rope
+/// f32 [rows, D] (ropeView: the cosines of D/2 angles, then the sines); kBasis f32 [Hkv, D, rank],
+/// kMean f32 [Hkv, D] (factor keys); partial f32 [R, Hq, S, partialWidth] (wantsOut); maxima f32
+/// [R, Hq, S, 2] = maximum of the logits, sum of exp(logit - maximum); logits f32 [R, Hq, capacity]
+/// (wantsLogits). Words: rows = R, splits = S = ceil(max T / splitRows), capacity. Grid R x Hkv x
+/// S.
 EmittedKernel emitAttendDecode(ModuleOp module, const AttendSpec &spec);
 
-/// Kernel `<name>_merge`. Arguments: partial (wantsOut), maxima as above; vBasis f32 [Hkv, D, rank], vMean f32 [Hkv, D]
-/// (factor values); out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse). Words: rows = R, splits = S. Grid R x Hq.
+/// Kernel `<name>_merge`. Arguments: partial (wantsOut), maxima as above; vBasis f32 [Hkv, D,
+/// rank], vMean f32 [Hkv, D] (factor values); out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq]
+/// (wantsLse). Words: rows = R, splits = S. Grid R x Hq.
 EmittedKernel emitAttendMerge(ModuleOp module, const AttendSpec &spec);
 
-/// Kernel `<name>_prefill`, over rows of K and V that are exact. Arguments: q f32 [R, Hq, D]; qpos i32 [R]
-/// (readsPositions); store; out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse). Words: rows = R, blocks (see
-/// EmittedKernel::blockRows). Grid Hkv x blocks. With wantsOut = false it is the pass that only finds lse.
+/// Kernel `<name>_prefill`, over rows of K and V that are exact. Arguments: q f32 [R, Hq, D]; qpos
+/// i32 [R] (readsPositions); store; out f32 [R, Hq, D] (wantsOut); lse f32 [R, Hq] (wantsLse).
+/// Words: rows = R, blocks (see EmittedKernel::blockRows). Grid Hkv x blocks. With wantsOut = false
+/// it is the pass that only finds lse.
 EmittedKernel emitAttendPrefill(ModuleOp module, const AttendSpec &spec);
 
-/// Kernel `<name>_column_sums`, over exact rows of K: for each stored row the sum of exp(logit - lse) over the query rows
-/// [first, end) that see it. Arguments: q f32 [R, Hq, D]; qpos i32 [R] (readsPositions); store; lse f32 [R, Hq]; sums f32
-/// [Hkv, capacity] (sumsPerQueryHead: [Hq, capacity]), of which each head's stored rows are written. Words: first, end,
-/// capacity, add (0: set, 1: add to what is there), blocks (of 64 stored rows, see EmittedKernel::blockRows).
-/// Grid Hkv x blocks.
+/// Kernel `<name>_column_sums`, over exact rows of K: for each stored row the sum of exp(logit -
+/// lse) over the query rows [first, end) that see it. Arguments: q f32 [R, Hq, D]; qpos i32 [R]
+/// (readsPositions); store; lse f32 [R, Hq]; sums f32 [Hkv, capacity] (sumsPerQueryHead: [Hq,
+/// capacity]), of which each head's stored rows are written. Words: first, end, capacity, add (0:
+/// set, 1: add to what is there), blocks (of 64 stored rows, see EmittedKernel::blockRows). Grid
+/// Hkv x blocks.
 EmittedKernel emitAttendColumnSums(ModuleOp module, const AttendSpec &spec);
 
-/// Kernel `<name>_logit_sums`: the same sums from the logits that decode wrote. Arguments: store; logits f32 [R, Hq,
-/// capacity]; lse f32 [R, Hq]; sums as above. Words: rows = R, capacity, add, blocks (of 64 stored rows). Grid Hkv x blocks.
+/// Kernel `<name>_logit_sums`: the same sums from the logits that decode wrote. Arguments: store;
+/// logits f32 [R, Hq, capacity]; lse f32 [R, Hq]; sums as above. Words: rows = R, capacity, add,
+/// blocks (of 64 stored rows). Grid Hkv x blocks.
 EmittedKernel emitAttendLogitSums(ModuleOp module, const AttendSpec &spec);
 
 } // namespace mlir::kvcache::cpu

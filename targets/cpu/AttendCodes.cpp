@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Codes of words to f32 lanes: one mask and one conversion each. Shifting codes down first would cost the units that
-// multiply; a code left in place is an integer times a power of two, which f32 holds exactly.
+// Codes of words to f32 lanes: one mask and one conversion each. Shifting codes down first would
+// cost the units that multiply; a code left in place is an integer times a power of two, which f32
+// holds exactly.
 
 #include "targets/cpu/AttendCodes.h"
 
@@ -36,14 +37,19 @@ Value CodeUnpacker::constantTerm(Value scale, Value zero) {
   return Value();
 }
 
-Value mlir::kvcache::cpu::loadGroupValues(AttendContext &ctx, Value address, ElementType elem, int64_t n) {
-  // A load of one narrow value would be merged into a register, and wait for whoever wrote that last.
+Value mlir::kvcache::cpu::loadGroupValues(AttendContext &ctx, Value address, ElementType elem,
+                                          int64_t n) {
+  // A load of one narrow value would be merged into a register, and wait for whoever wrote that
+  // last.
   n = ::kvcache::abi::bytesOf(elem) < 4 ? std::max<int64_t>(n, 4) : n;
   bool isFloat = elem == ElementType::F32 || elem == ElementType::F16 || elem == ElementType::BF16;
-  return isFloat ? ctx.store.loadF32(address, elem, n) : ctx.k.intToF32(ctx.store.loadI32(address, elem, n));
+  return isFloat ? ctx.store.loadF32(address, elem, n)
+                 : ctx.k.intToF32(ctx.store.loadI32(address, elem, n));
 }
 
-Value mlir::kvcache::cpu::spreadLanes(KernelBuilder &k, Value values, ArrayRef<int64_t> which) { return k.shuffle(values, values, which); }
+Value mlir::kvcache::cpu::spreadLanes(KernelBuilder &k, Value values, ArrayRef<int64_t> which) {
+  return k.shuffle(values, values, which);
+}
 
 LaneSums::LaneSums(SmallVector<Value> originals) : vectors(std::move(originals)) {
   for (int64_t i = 0; i < static_cast<int64_t>(vectors.size()); ++i) {

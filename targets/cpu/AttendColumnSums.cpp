@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Statistics per row of the store, once the log-sum-exp of the query rows is known: sums of exp(logit - lse) over query
-// rows and, unless asked otherwise, the heads of a group. From the keys (prefill: they are read once more and nothing of
-// size rows x T is written) or from the logits that decode left.
+// Statistics per row of the store, once the log-sum-exp of the query rows is known: sums of
+// exp(logit - lse) over query rows and, unless asked otherwise, the heads of a group. From the keys
+// (prefill: they are read once more and nothing of size rows x T is written) or from the logits
+// that decode left.
 //
-// Invariant: query rows are added in ascending order, the heads of a group one after the other, whatever the tasks.
+// Invariant: query rows are added in ascending order, the heads of a group one after the other,
+// whatever the tasks.
 
 #include "targets/cpu/AttendLeaf.h"
 
@@ -40,7 +42,8 @@ void transpose16(KernelBuilder &k, SmallVector<Value> &vectors) {
   }
 }
 
-/// What both kernels end with: sums of one tile to the output, added to what is there or in its place.
+/// What both kernels end with: sums of one tile to the output, added to what is there or in its
+/// place.
 void storeTileSums(KernelBuilder &k, ValueRange sums, Value place, Value count, Value adds) {
   Value out = k.arg("sums");
   for (int64_t i = 0; i < tileVectors; ++i) {
@@ -52,7 +55,8 @@ void storeTileSums(KernelBuilder &k, ValueRange sums, Value place, Value count, 
 
 class ColumnSumsEmitter {
 public:
-  ColumnSumsEmitter(KernelBuilder &k, const AttendSpec &spec) : k_(k), spec_(spec), store_(k, "store", spec.columns) {}
+  ColumnSumsEmitter(KernelBuilder &k, const AttendSpec &spec)
+      : k_(k), spec_(spec), store_(k, "store", spec.columns) {}
 
   void emit() {
     Value words = k_.arg("scalars");
@@ -67,9 +71,10 @@ public:
     transposed_ = attendScratch(k_, attendTile * spec_.paddedDim());
     clearScratch(k_, tile_, attendTile * spec_.paddedDim());
     Value rows = store_.rows(head_);
-    k_.forLoop(k_.mul(coordinates[1], attendTile), rows, k_.mul(blocks, attendTile), [&](Value tileStart) {
-      emitTile(tileStart, k_.min(k_.sub(rows, tileStart), k_.index(attendTile)));
-    });
+    k_.forLoop(k_.mul(coordinates[1], attendTile), rows, k_.mul(blocks, attendTile),
+               [&](Value tileStart) {
+                 emitTile(tileStart, k_.min(k_.sub(rows, tileStart), k_.index(attendTile)));
+               });
   }
 
 private:
@@ -89,13 +94,14 @@ private:
     if (spec_.sumsPerQueryHead) {
       k_.forLoop(k_.index(spec_.group()), [&](Value g) {
         Value queryHead = k_.add(firstHead, g);
-        storeTileSums(k_, sumRows(queryHead, zero), k_.add(k_.mul(queryHead, capacity_), tileStart), count, adds_);
+        storeTileSums(k_, sumRows(queryHead, zero), k_.add(k_.mul(queryHead, capacity_), tileStart),
+                      count, adds_);
       });
       return;
     }
-    SmallVector<Value> sums = k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(1), zero, [&](Value g, ValueRange carried) {
-      return sumRows(k_.add(firstHead, g), carried);
-    });
+    SmallVector<Value> sums = k_.forLoop(
+        k_.index(0), k_.index(spec_.group()), k_.index(1), zero,
+        [&](Value g, ValueRange carried) { return sumRows(k_.add(firstHead, g), carried); });
     storeTileSums(k_, sums, k_.add(k_.mul(head_, capacity_), tileStart), count, adds_);
   }
 
@@ -105,11 +111,13 @@ private:
       k_.forLoop(k_.index(0), k_.index(spec_.paddedDim()), k_.index(lanes), [&](Value channel) {
         SmallVector<Value> block;
         for (int64_t i = 0; i < lanes; ++i) {
-          block.push_back(k_.loadVector(tile_, k_.add(k_.mul(k_.add(row, i), spec_.paddedDim()), channel)));
+          block.push_back(
+              k_.loadVector(tile_, k_.add(k_.mul(k_.add(row, i), spec_.paddedDim()), channel)));
         }
         transpose16(k_, block);
         for (int64_t i = 0; i < lanes; ++i) {
-          k_.storeVector(block[i], transposed_, k_.add(k_.mul(k_.add(channel, i), attendTile), row));
+          k_.storeVector(block[i], transposed_,
+                         k_.add(k_.mul(k_.add(channel, i), attendTile), row));
         }
       });
     });
@@ -121,7 +129,8 @@ private:
     return k_.forLoop(first_, end_, k_.index(height), sums, [&](Value row, ValueRange carried) {
       SmallVector<Value> logits = emitLogits(row, height, queryHead), next(carried);
       for (int64_t i = 0; i < height; ++i) {
-        addRow(k_.add(row, i), queryHead, ArrayRef(logits).slice(i * tileVectors, tileVectors), next);
+        addRow(k_.add(row, i), queryHead, ArrayRef(logits).slice(i * tileVectors, tileVectors),
+               next);
       }
       return next;
     });
@@ -133,22 +142,25 @@ private:
     Value last = k_.sub(end_, k_.index(1));
     for (int64_t i = 0; i < height; ++i) {
       Value clamped = k_.min(k_.add(row, i), last);
-      sources.push_back(k_.mul(k_.add(k_.mul(clamped, spec_.queryHeads), queryHead), spec_.headDim));
+      sources.push_back(
+          k_.mul(k_.add(k_.mul(clamped, spec_.queryHeads), queryHead), spec_.headDim));
     }
     SmallVector<Value> init(height * tileVectors, k_.splatF32(0));
-    return k_.forLoop(k_.index(0), k_.index(spec_.headDim), k_.index(1), init, [&](Value channel, ValueRange in) {
-      SmallVector<Value> keys, next;
-      for (int64_t i = 0; i < tileVectors; ++i) {
-        keys.push_back(k_.loadVector(transposed_, k_.add(k_.mul(channel, attendTile), i * lanes)));
-      }
-      for (int64_t i = 0; i < height; ++i) {
-        Value query = k_.broadcast(k_.load(k_.arg("q"), k_.add(sources[i], channel)));
-        for (int64_t j = 0; j < tileVectors; ++j) {
-          next.push_back(k_.fma(query, keys[j], in[i * tileVectors + j]));
-        }
-      }
-      return next;
-    });
+    return k_.forLoop(
+        k_.index(0), k_.index(spec_.headDim), k_.index(1), init, [&](Value channel, ValueRange in) {
+          SmallVector<Value> keys, next;
+          for (int64_t i = 0; i < tileVectors; ++i) {
+            keys.push_back(
+                k_.loadVector(transposed_, k_.add(k_.mul(channel, attendTile), i * lanes)));
+          }
+          for (int64_t i = 0; i < height; ++i) {
+            Value query = k_.broadcast(k_.load(k_.arg("q"), k_.add(sources[i], channel)));
+            for (int64_t j = 0; j < tileVectors; ++j) {
+              next.push_back(k_.fma(query, keys[j], in[i * tileVectors + j]));
+            }
+          }
+          return next;
+        });
   }
 
   void addRow(Value row, Value queryHead, ArrayRef<Value> logits, SmallVector<Value> &sums) {
@@ -158,14 +170,16 @@ private:
     Value counts = k_.andi(k_.lt(row, end_), k_.ne(lse, k_.f32(minusInfinity)));
     Value reference = k_.broadcast(k_.select(counts, lse, k_.f32(plusInfinity)));
     Value scale = k_.splatF32(1.0 / std::sqrt(static_cast<double>(spec_.headDim)));
-    Value position = spec_.readsPositions() ? k_.broadcast(k_.load(k_.arg("qpos"), clamped)) : Value();
+    Value position =
+        spec_.readsPositions() ? k_.broadcast(k_.load(k_.arg("qpos"), clamped)) : Value();
     for (int64_t i = 0; i < tileVectors; ++i) {
       Value p = k_.expNonPositive(k_.sub(k_.mul(logits[i], scale), reference));
       if (spec_.causal) {
         p = k_.select(k_.le(positions_[i], position), p, k_.splatF32(0));
       }
       if (spec_.window > 0) {
-        p = k_.select(k_.lt(k_.sub(position, positions_[i]), k_.splatI32(spec_.window)), p, k_.splatF32(0));
+        p = k_.select(k_.lt(k_.sub(position, positions_[i]), k_.splatI32(spec_.window)), p,
+                      k_.splatF32(0));
       }
       sums[i] = k_.add(sums[i], p);
     }
@@ -180,11 +194,14 @@ private:
 };
 
 /// Sums of one tile and head from its logits.
-SmallVector<Value> sumLogits(KernelBuilder &k, const AttendSpec &spec, Value queryHead, Value tileStart, Value count, ValueRange sums) {
+SmallVector<Value> sumLogits(KernelBuilder &k, const AttendSpec &spec, Value queryHead,
+                             Value tileStart, Value count, ValueRange sums) {
   Value rows = k.scalarIndex(k.arg("scalars"), 0), capacity = k.scalarIndex(k.arg("scalars"), 1);
   return k.forLoop(k.index(0), rows, k.index(1), sums, [&](Value row, ValueRange carried) {
-    Value headRow = k.add(k.mul(row, spec.queryHeads), queryHead), lse = k.load(k.arg("lse"), headRow);
-    Value reference = k.broadcast(k.select(k.eq(lse, k.f32(minusInfinity)), k.f32(plusInfinity), lse));
+    Value headRow = k.add(k.mul(row, spec.queryHeads), queryHead),
+          lse = k.load(k.arg("lse"), headRow);
+    Value reference =
+        k.broadcast(k.select(k.eq(lse, k.f32(minusInfinity)), k.f32(plusInfinity), lse));
     Value place = k.add(k.mul(headRow, capacity), tileStart);
     SmallVector<Value> next;
     for (int64_t i = 0; i < tileVectors; ++i) {
@@ -221,33 +238,38 @@ EmittedKernel mlir::kvcache::cpu::emitAttendColumnSums(ModuleOp module, const At
 EmittedKernel mlir::kvcache::cpu::emitAttendLogitSums(ModuleOp module, const AttendSpec &spec) {
   EmittedKernel kernel;
   kernel.name = spec.name + "_logit_sums";
-  kernel.args = {KernelArg::store("store"), KernelArg::buffer("logits", ElementType::F32), KernelArg::buffer("lse", ElementType::F32),
+  kernel.args = {KernelArg::store("store"), KernelArg::buffer("logits", ElementType::F32),
+                 KernelArg::buffer("lse", ElementType::F32),
                  KernelArg::buffer("sums", ElementType::F32), KernelArg::scalars("scalars")};
   kernel.words = {"rows", "capacity", "add", "blocks"};
   kernel.grid = {"heads", "blocks"};
   kernel.blockRows = attendTile;
   KernelBuilder k(module, kernel.name, kernel.args);
-  Value words = k.arg("scalars"), capacity = k.scalarIndex(words, 1), blocks = k.scalarIndex(words, 3);
+  Value words = k.arg("scalars"), capacity = k.scalarIndex(words, 1),
+        blocks = k.scalarIndex(words, 3);
   Value adds = k.ne(k.scalarIndex(words, 2), k.index(0));
   SmallVector<Value> coordinates = k.splitTask({k.index(spec.kvHeads), blocks});
   StoreAccess store(k, "store", spec.columns);
   Value rows = store.rows(coordinates[0]), firstHead = k.mul(coordinates[0], spec.group());
-  k.forLoop(k.mul(coordinates[1], attendTile), rows, k.mul(blocks, attendTile), [&](Value tileStart) {
-    Value count = k.min(k.sub(rows, tileStart), k.index(attendTile));
-    SmallVector<Value> zero(tileVectors, k.splatF32(0));
-    if (spec.sumsPerQueryHead) {
-      k.forLoop(k.index(spec.group()), [&](Value g) {
-        Value queryHead = k.add(firstHead, g);
-        Value place = k.add(k.mul(queryHead, capacity), tileStart);
-        storeTileSums(k, sumLogits(k, spec, queryHead, tileStart, count, zero), place, count, adds);
+  k.forLoop(
+      k.mul(coordinates[1], attendTile), rows, k.mul(blocks, attendTile), [&](Value tileStart) {
+        Value count = k.min(k.sub(rows, tileStart), k.index(attendTile));
+        SmallVector<Value> zero(tileVectors, k.splatF32(0));
+        if (spec.sumsPerQueryHead) {
+          k.forLoop(k.index(spec.group()), [&](Value g) {
+            Value queryHead = k.add(firstHead, g);
+            Value place = k.add(k.mul(queryHead, capacity), tileStart);
+            storeTileSums(k, sumLogits(k, spec, queryHead, tileStart, count, zero), place, count,
+                          adds);
+          });
+          return;
+        }
+        SmallVector<Value> sums = k.forLoop(
+            k.index(0), k.index(spec.group()), k.index(1), zero, [&](Value g, ValueRange carried) {
+              return sumLogits(k, spec, k.add(firstHead, g), tileStart, count, carried);
+            });
+        storeTileSums(k, sums, k.add(k.mul(coordinates[0], capacity), tileStart), count, adds);
       });
-      return;
-    }
-    SmallVector<Value> sums = k.forLoop(k.index(0), k.index(spec.group()), k.index(1), zero, [&](Value g, ValueRange carried) {
-      return sumLogits(k, spec, k.add(firstHead, g), tileStart, count, carried);
-    });
-    storeTileSums(k, sums, k.add(k.mul(coordinates[0], capacity), tileStart), count, adds);
-  });
   k.finish();
   return kernel;
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Decode attention: a task owns one query row, one KV head and one split of the tokens, and leaves the partial result
-// (sum of p v, maximum, sum of p) that AttendMerge.cpp joins. Per tile of 64 tokens: logits of every key segment, online
-// softmax, values of every value segment.
+// Decode attention: a task owns one query row, one KV head and one split of the tokens, and leaves
+// the partial result (sum of p v, maximum, sum of p) that AttendMerge.cpp joins. Per tile of 64
+// tokens: logits of every key segment, online softmax, values of every value segment.
 //
-// Invariant: the blocks of the online softmax are the tiles of absolute rows, whatever the storage, the register tile and
-// the number of splits in flight.
+// Invariant: the blocks of the online softmax are the tiles of absolute rows, whatever the storage,
+// the register tile and the number of splits in flight.
 
 #include "targets/cpu/AttendLeaf.h"
 
@@ -25,7 +25,8 @@ constexpr int64_t tileVectors = attendTile / lanes;
 class DecodeEmitter {
 public:
   DecodeEmitter(KernelBuilder &k, const AttendSpec &spec)
-      : k_(k), spec_(spec), store_(k, "store", spec.columns), ctx_{k, spec, store_, {}, {}, {}, {}, 0} {}
+      : k_(k), spec_(spec), store_(k, "store", spec.columns),
+        ctx_{k, spec, store_, {}, {}, {}, {}, 0} {}
 
   void emit();
 
@@ -36,9 +37,12 @@ private:
   void emitSoftmax(Value tileStart);
   void emitRescale();
   void storePartial();
-  template <typename Leaf> void forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end);
+  template <typename Leaf>
+  void forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end);
   /// Number of query head `ctx_.head * G + g` of this row, in units of the outputs' head rows.
-  Value headRow(Value g) { return k_.add(k_.mul(row_, spec_.queryHeads), k_.add(k_.mul(ctx_.head, spec_.group()), g)); }
+  Value headRow(Value g) {
+    return k_.add(k_.mul(row_, spec_.queryHeads), k_.add(k_.mul(ctx_.head, spec_.group()), g));
+  }
 
   KernelBuilder &k_;
   const AttendSpec &spec_;
@@ -55,12 +59,14 @@ void DecodeEmitter::emit() {
   Value words = k_.arg("scalars");
   splits_ = k_.scalarIndex(words, 1);
   capacity_ = spec_.wantsLogits ? k_.scalarIndex(words, 2) : Value();
-  SmallVector<Value> coordinates = k_.splitTask({k_.scalarIndex(words, 0), k_.index(spec_.kvHeads), splits_});
+  SmallVector<Value> coordinates =
+      k_.splitTask({k_.scalarIndex(words, 0), k_.index(spec_.kvHeads), splits_});
   row_ = coordinates[0];
   ctx_.head = coordinates[1];
   split_ = coordinates[2];
   int64_t group = spec_.group();
-  ctx_.queries = attendScratch(k_, group * spec_.paddedDim() + lanes); // pieces of half rows read past the end
+  ctx_.queries =
+      attendScratch(k_, group * spec_.paddedDim() + lanes); // pieces of half rows read past the end
   clearScratch(k_, ctx_.queries, group * spec_.paddedDim() + lanes);
   ctx_.tile = attendScratch(k_, group * attendTileStride);
   state_ = attendScratch(k_, group * 2);
@@ -91,12 +97,14 @@ void DecodeEmitter::loadQueries() {
     for (const ChannelChunk &chunk : channelChunks(spec_.headDim)) {
       Value mask = chunk.size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(chunk.size));
       Value query = k_.loadF32(q, k_.add(source, chunk.start), mask);
-      k_.storeVector(k_.mul(query, scale), ctx_.queries, k_.index(g * spec_.paddedDim() + chunk.start));
+      k_.storeVector(k_.mul(query, scale), ctx_.queries,
+                     k_.index(g * spec_.paddedDim() + chunk.start));
     }
   }
 }
 
-template <typename Leaf> void DecodeEmitter::forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end) {
+template <typename Leaf>
+void DecodeEmitter::forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end) {
   Value lo = k_.max(segment.first, tileStart);
   Value hi = k_.min(k_.min(segment.end, end), k_.add(tileStart, attendTile));
   k_.ifThen(k_.lt(lo, hi), [&] { leaf.emit(lo, hi, tileStart); });
@@ -137,39 +145,43 @@ void DecodeEmitter::emitMasks(Value tileStart, Value end) {
   }
 }
 
-/// Per head: m' = max(m, logits), p = exp(logit - m'), l' = l exp(m - m') + sum of p; logits in ctx_.tile become p.
+/// Per head: m' = max(m, logits), p = exp(logit - m'), l' = l exp(m - m') + sum of p; logits in
+/// ctx_.tile become p.
 void DecodeEmitter::emitSoftmax(Value tileStart) {
   Value never = k_.splatF32(minusInfinity);
-  Value grown = k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(1), {k_.i1(false)}, [&](Value g, ValueRange any) {
-    Value base = k_.mul(g, attendTileStride), logits[tileVectors], largest;
-    for (int64_t i = 0; i < tileVectors; ++i) {
-      Value logit = k_.loadVector(ctx_.tile, k_.add(base, i * lanes));
-      logits[i] = k_.select(visible_[i], logit, never);
-      if (spec_.wantsLogits) {
-        Value place = k_.add(k_.mul(headRow(g), capacity_), k_.add(tileStart, i * lanes));
-        k_.storeVector(logits[i], k_.arg("logits"), place, valid_[i]);
-      }
-      largest = i == 0 ? logits[i] : k_.max(largest, logits[i]);
-    }
-    Value stateAt = k_.mul(g, 2);
-    Value before = k_.load(state_, stateAt), sumBefore = k_.load(state_, k_.add(stateAt, 1));
-    Value maximum = k_.max(before, k_.reduceMax(largest));
-    // All masked so far: subtracting -inf from -inf would give nan.
-    Value reference = k_.select(k_.eq(maximum, k_.f32(minusInfinity)), k_.f32(0), maximum);
-    Value grows = k_.lt(before, maximum);
-    Value factor = k_.extractLane(k_.expNonPositive(k_.broadcast(k_.sub(before, reference))), 0);
-    factor = k_.select(grows, factor, k_.f32(1));
-    Value offset = k_.broadcast(reference), total;
-    for (int64_t i = 0; i < tileVectors; ++i) {
-      Value p = k_.expNonPositive(k_.sub(logits[i], offset));
-      k_.storeVector(p, ctx_.tile, k_.add(base, i * lanes));
-      total = i == 0 ? p : k_.add(total, p);
-    }
-    k_.store(maximum, state_, stateAt);
-    k_.store(k_.fma(sumBefore, factor, k_.reduceAdd(total)), state_, k_.add(stateAt, 1));
-    k_.store(factor, factors_, g);
-    return SmallVector<Value>{k_.ori(any[0], grows)};
-  })[0];
+  Value grown = k_.forLoop(
+      k_.index(0), k_.index(spec_.group()), k_.index(1), {k_.i1(false)},
+      [&](Value g, ValueRange any) {
+        Value base = k_.mul(g, attendTileStride), logits[tileVectors], largest;
+        for (int64_t i = 0; i < tileVectors; ++i) {
+          Value logit = k_.loadVector(ctx_.tile, k_.add(base, i * lanes));
+          logits[i] = k_.select(visible_[i], logit, never);
+          if (spec_.wantsLogits) {
+            Value place = k_.add(k_.mul(headRow(g), capacity_), k_.add(tileStart, i * lanes));
+            k_.storeVector(logits[i], k_.arg("logits"), place, valid_[i]);
+          }
+          largest = i == 0 ? logits[i] : k_.max(largest, logits[i]);
+        }
+        Value stateAt = k_.mul(g, 2);
+        Value before = k_.load(state_, stateAt), sumBefore = k_.load(state_, k_.add(stateAt, 1));
+        Value maximum = k_.max(before, k_.reduceMax(largest));
+        // All masked so far: subtracting -inf from -inf would give nan.
+        Value reference = k_.select(k_.eq(maximum, k_.f32(minusInfinity)), k_.f32(0), maximum);
+        Value grows = k_.lt(before, maximum);
+        Value factor =
+            k_.extractLane(k_.expNonPositive(k_.broadcast(k_.sub(before, reference))), 0);
+        factor = k_.select(grows, factor, k_.f32(1));
+        Value offset = k_.broadcast(reference), total;
+        for (int64_t i = 0; i < tileVectors; ++i) {
+          Value p = k_.expNonPositive(k_.sub(logits[i], offset));
+          k_.storeVector(p, ctx_.tile, k_.add(base, i * lanes));
+          total = i == 0 ? p : k_.add(total, p);
+        }
+        k_.store(maximum, state_, stateAt);
+        k_.store(k_.fma(sumBefore, factor, k_.reduceAdd(total)), state_, k_.add(stateAt, 1));
+        k_.store(factor, factors_, g);
+        return SmallVector<Value>{k_.ori(any[0], grows)};
+      })[0];
   if (spec_.wantsOut) {
     k_.ifThen(grown, [&] { emitRescale(); });
   }
@@ -188,12 +200,14 @@ void DecodeEmitter::storePartial() {
   k_.forLoop(k_.index(spec_.group()), [&](Value g) {
     Value record = k_.add(k_.mul(headRow(g), splits_), split_);
     for (int64_t i = 0; i < 2; ++i) {
-      k_.store(k_.load(state_, k_.add(k_.mul(g, 2), i)), k_.arg("maxima"), k_.add(k_.mul(record, 2), i));
+      k_.store(k_.load(state_, k_.add(k_.mul(g, 2), i)), k_.arg("maxima"),
+               k_.add(k_.mul(record, 2), i));
     }
     if (spec_.wantsOut) {
       Value from = k_.mul(g, ctx_.sumsStride), to = k_.mul(record, spec_.partialWidth());
       k_.forLoop(k_.index(0), k_.index(spec_.partialWidth()), k_.index(lanes), [&](Value word) {
-        k_.storeVector(k_.loadVector(ctx_.sums, k_.add(from, word)), k_.arg("partial"), k_.add(to, word));
+        k_.storeVector(k_.loadVector(ctx_.sums, k_.add(from, word)), k_.arg("partial"),
+                       k_.add(to, word));
       });
     }
   });

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The two sides of attention over a store: a logit leaf knows one format of keys, a value leaf one format of values.
-// They meet in a scratch of G x 64 f32 (logits, then probabilities), so formats add and do not multiply. A leaf handles
-// one segment of its column for one KV head.
+// The two sides of attention over a store: a logit leaf knows one format of keys, a value leaf one
+// format of values. They meet in a scratch of G x 64 f32 (logits, then probabilities), so formats
+// add and do not multiply. A leaf handles one segment of its column for one KV head.
 //
-// Invariant: logit leaves are called in ascending row order and may overwrite lanes behind their last row, never those
-// before their first; a value leaf uses no row outside [lo, hi).
+// Invariant: logit leaves are called in ascending row order and may overwrite lanes behind their
+// last row, never those before their first; a value leaf uses no row outside [lo, hi).
 
 #pragma once
 
@@ -19,7 +19,8 @@ namespace mlir::kvcache::cpu {
 
 /// Tokens of one online-softmax block.
 constexpr int64_t attendTile = 64;
-/// f32 words from one head to the next in the scratch: a leaf may write up to 32 lanes behind a tile.
+/// f32 words from one head to the next in the scratch: a leaf may write up to 32 lanes behind a
+/// tile.
 constexpr int64_t attendTileStride = attendTile + 32;
 
 /// What the leaves of one task share: its KV head, its store and its scratch.
@@ -27,10 +28,10 @@ struct AttendContext {
   KernelBuilder &k;
   const AttendSpec &spec;
   StoreAccess &store;
-  Value head;           ///< KV head
-  Value queries;        ///< f32 [G][Dp]: q / sqrt(D), zero-padded
-  Value tile;           ///< f32 [G][attendTileStride]: logits, then probabilities, of the tile's rows
-  Value sums;           ///< f32 [G][sumsStride]: what the value leaves accumulate
+  Value head;    ///< KV head
+  Value queries; ///< f32 [G][Dp]: q / sqrt(D), zero-padded
+  Value tile;    ///< f32 [G][attendTileStride]: logits, then probabilities, of the tile's rows
+  Value sums;    ///< f32 [G][sumsStride]: what the value leaves accumulate
   int64_t sumsStride = 0;
 };
 
@@ -39,12 +40,14 @@ Value attendScratch(KernelBuilder &k, int64_t n);
 /// Sets n f32 (a multiple of 16) from `offset` on to zero.
 void clearScratch(KernelBuilder &k, Value memref, int64_t n);
 
-/// Address of the page behind the one that holds `row` of the segment, or of that page when it is the last.
+/// Address of the page behind the one that holds `row` of the segment, or of that page when it is
+/// the last.
 Value nextAttendPage(AttendContext &ctx, const SegmentAccess &segment, Value row);
 /// Asks for `bytes` bytes from `address` on to be brought into the caches.
 void prefetchBytes(AttendContext &ctx, Value address, int64_t bytes);
 
-/// Writes the logits of rows [lo, hi), inside its segment and the tile that starts at row `tileStart`, to ctx.tile.
+/// Writes the logits of rows [lo, hi), inside its segment and the tile that starts at row
+/// `tileStart`, to ctx.tile.
 class AttendLogitLeaf {
 public:
   virtual ~AttendLogitLeaf() = default;
@@ -59,8 +62,8 @@ public:
 };
 
 /// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp].
-void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head, Value tileStart, Value count,
-                     Value scratch);
+void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head,
+                     Value tileStart, Value count, Value scratch);
 
 /// The leaves of a spec, each with the rows it is for, in ascending row order.
 struct AttendLogit {
@@ -77,7 +80,8 @@ struct AttendLeaves {
   std::vector<AttendLogit> logits;
   std::vector<AttendValue> values; ///< empty unless wantsOut
 };
-/// Makes the leaves and their scratch, and sets ctx.sumsStride; ctx.head, ctx.queries, ctx.tile must be set.
+/// Makes the leaves and their scratch, and sets ctx.sumsStride; ctx.head, ctx.queries, ctx.tile
+/// must be set.
 AttendLeaves makeAttendLeaves(AttendContext &ctx);
 /// A register tile: rows * heads <= spec.accumulators, heads <= 8.
 struct AttendRegisterTile {
@@ -85,16 +89,20 @@ struct AttendRegisterTile {
 };
 AttendRegisterTile attendRegisterTile(const AttendSpec &spec);
 
-/// Sums `sums[head * rows + row]` (16 vectors, the unused ones zero) over their lanes, adds `constants` [head] when given,
-/// and stores the logits of `rows` rows from lane `at` of the tile on.
-void storeAttendLogits(AttendContext &ctx, ArrayRef<Value> sums, Value at, int64_t rows, int64_t firstHead, int64_t heads,
-                       Value constants = {});
+/// Sums `sums[head * rows + row]` (16 vectors, the unused ones zero) over their lanes, adds
+/// `constants` [head] when given, and stores the logits of `rows` rows from lane `at` of the tile
+/// on.
+void storeAttendLogits(AttendContext &ctx, ArrayRef<Value> sums, Value at, int64_t rows,
+                       int64_t firstHead, int64_t heads, Value constants = {});
 
 class AttendRowLoader;
-/// Rows of any storage against `queries` f32 [G][width, padded]. `constants`, when given, is f32 [G] added to the logits.
-std::unique_ptr<AttendLogitLeaf> makeRowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, Value queries,
-                                                  Value constants = {});
+/// Rows of any storage against `queries` f32 [G][width, padded]. `constants`, when given, is f32
+/// [G] added to the logits.
+std::unique_ptr<AttendLogitLeaf> makeRowLogitLeaf(AttendContext &ctx,
+                                                  std::unique_ptr<AttendRowLoader> loader,
+                                                  Value queries, Value constants = {});
 /// Rows of any storage, accumulated from word `offset` of each head of ctx.sums on.
-std::unique_ptr<AttendValueLeaf> makeRowValueLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, int64_t offset);
+std::unique_ptr<AttendValueLeaf>
+makeRowValueLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, int64_t offset);
 
 } // namespace mlir::kvcache::cpu

@@ -17,14 +17,17 @@ Value mlir::kvcache::cpu::attendScratch(KernelBuilder &k, int64_t n) {
   OpBuilder &b = k.builder();
   auto fixed = MemRefType::get({n}, b.getF32Type());
   Value memory = memref::AllocaOp::create(b, k.loc(), fixed, b.getI64IntegerAttr(64));
-  return memref::CastOp::create(b, k.loc(), MemRefType::get({ShapedType::kDynamic}, b.getF32Type()), memory);
+  return memref::CastOp::create(b, k.loc(), MemRefType::get({ShapedType::kDynamic}, b.getF32Type()),
+                                memory);
 }
 
 void mlir::kvcache::cpu::clearScratch(KernelBuilder &k, Value memref, int64_t n) {
-  k.forLoop(k.index(0), k.index(n), k.index(lanes), [&](Value word) { k.storeVector(k.splatF32(0), memref, word); });
+  k.forLoop(k.index(0), k.index(n), k.index(lanes),
+            [&](Value word) { k.storeVector(k.splatF32(0), memref, word); });
 }
 
-Value mlir::kvcache::cpu::nextAttendPage(AttendContext &ctx, const SegmentAccess &segment, Value row) {
+Value mlir::kvcache::cpu::nextAttendPage(AttendContext &ctx, const SegmentAccess &segment,
+                                         Value row) {
   Value last = ctx.k.sub(segment.end, ctx.k.index(1));
   return ctx.store.page(segment, ctx.k.min(ctx.k.add(row, segment.layout->rowsPerPage), last));
 }
@@ -32,7 +35,8 @@ Value mlir::kvcache::cpu::nextAttendPage(AttendContext &ctx, const SegmentAccess
 void mlir::kvcache::cpu::prefetchBytes(AttendContext &ctx, Value address, int64_t bytes) {
   OpBuilder &b = ctx.k.builder();
   for (int64_t at = 0; at < bytes; at += 64) {
-    memref::PrefetchOp::create(b, ctx.k.loc(), ctx.store.arena(), ctx.k.add(address, at), /*isWrite=*/false, /*localityHint=*/3,
+    memref::PrefetchOp::create(b, ctx.k.loc(), ctx.store.arena(), ctx.k.add(address, at),
+                               /*isWrite=*/false, /*localityHint=*/3,
                                /*isDataCache=*/true);
   }
 }
@@ -52,18 +56,20 @@ int64_t AttendSpec::partialWidth() const {
 std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
   for (const ColumnLayout *layout : {&spec.keys(), &spec.values()}) {
     if (layout->width != spec.headDim) {
-      return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " + std::to_string(layout->width);
+      return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " +
+             std::to_string(layout->width);
     }
   }
   if (spec.kvHeads < 1 || spec.queryHeads % spec.kvHeads != 0) {
-    return "expected query heads to be a multiple of " + std::to_string(spec.kvHeads) + " KV heads, got " + std::to_string(spec.queryHeads);
+    return "expected query heads to be a multiple of " + std::to_string(spec.kvHeads) +
+           " KV heads, got " + std::to_string(spec.queryHeads);
   }
   if (spec.splitRows < attendTile || spec.splitRows % attendTile != 0) {
     return "expected a split of a multiple of 64 rows, got " + std::to_string(spec.splitRows);
   }
   if (spec.ropeView && (spec.headDim % 2 != 0 || spec.keys().coded)) {
-    return "expected dense keys of an even width under a rope view, got " + std::to_string(spec.headDim) + " values, " +
-           (spec.keys().coded ? "coded" : "dense");
+    return "expected dense keys of an even width under a rope view, got " +
+           std::to_string(spec.headDim) + " values, " + (spec.keys().coded ? "coded" : "dense");
   }
   return "";
 }
@@ -74,9 +80,13 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
   const ColumnLayout &layout = ctx.spec.keys();
   int64_t group = ctx.spec.group();
   if (layout.rank > 0) {
-    Value projected = attendScratch(k, group * paddedWidth(layout.rank)), constants = attendScratch(k, group);
-    leaves.prepare.push_back([&ctx, projected, constants] { projectAttendQueries(ctx, projected, constants); });
-    leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), projected, constants)});
+    Value projected = attendScratch(k, group * paddedWidth(layout.rank)),
+          constants = attendScratch(k, group);
+    leaves.prepare.push_back(
+        [&ctx, projected, constants] { projectAttendQueries(ctx, projected, constants); });
+    leaves.logits.push_back(
+        {segment,
+         makeRowLogitLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), projected, constants)});
     return;
   }
   Value queries = ctx.queries;
@@ -89,7 +99,8 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
   } else if (canReadTokenWords(layout)) {
     leaves.logits.push_back({segment, makeTokenLogitLeaf(ctx, segment, queries)});
   } else {
-    leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
+    leaves.logits.push_back(
+        {segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
   }
 }
 
@@ -97,8 +108,10 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
   const ColumnLayout &layout = ctx.spec.values();
   int64_t behindExact = ctx.spec.paddedDim();
   if (layout.rank > 0) {
-    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), behindExact)});
-    leaves.values.push_back({segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
+    leaves.values.push_back(
+        {segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, layout.rank), behindExact)});
+    leaves.values.push_back(
+        {segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
     return;
   }
   if (canReadWords(layout)) {
@@ -109,7 +122,8 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
   if (canReadTokenWords(layout)) {
     leaves.values.push_back({segment, makeTokenValueLeaf(ctx, segment, offset)});
   } else {
-    leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
+    leaves.values.push_back(
+        {segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
   }
 }
 
@@ -123,7 +137,8 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
       if (kind == SegmentKind::Coded) {
         addCodedKeys(ctx, segment, leaves);
       } else {
-        auto loader = spec.ropeView ? makeRopeLoader(ctx, segment, spec.headDim) : makeDenseLoader(ctx, segment, spec.headDim);
+        auto loader = spec.ropeView ? makeRopeLoader(ctx, segment, spec.headDim)
+                                    : makeDenseLoader(ctx, segment, spec.headDim);
         leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, std::move(loader), ctx.queries)});
       }
     }
@@ -132,7 +147,8 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
       if (kind == SegmentKind::Coded) {
         addCodedValues(ctx, segment, leaves);
       } else {
-        leaves.values.push_back({segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, spec.headDim), 0)});
+        leaves.values.push_back(
+            {segment, makeRowValueLeaf(ctx, makeDenseLoader(ctx, segment, spec.headDim), 0)});
       }
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Rotations and factors pushed past the rows: q . (H c) = (H q) . c, sum of p (H c) = H (sum of p c), and the same with a
-// basis and its mean.
+// Rotations and factors pushed past the rows: q . (H c) = (H q) . c, sum of p (H c) = H (sum of p
+// c), and the same with a basis and its mean.
 
 #include "targets/cpu/AttendMaps.h"
 #include "targets/cpu/AttendCodes.h"
@@ -12,7 +12,8 @@
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
 
-/// One butterfly of distance `half` < 16 within a vector: lane l gets v[l ^ half] + v[l], or v[l ^ half] - v[l] in upper lanes.
+/// One butterfly of distance `half` < 16 within a vector: lane l gets v[l ^ half] + v[l], or v[l ^
+/// half] - v[l] in upper lanes.
 static Value butterfly(KernelBuilder &k, Value vector, int64_t half) {
   SmallVector<int64_t> partner;
   SmallVector<float> sign;
@@ -20,7 +21,8 @@ static Value butterfly(KernelBuilder &k, Value vector, int64_t half) {
     partner.push_back(lane ^ half);
     sign.push_back(lane & half ? -1.0f : 1.0f);
   }
-  Value signs = arith::ConstantOp::create(k.builder(), k.loc(), DenseElementsAttr::get(k.vec(k.f32Type()), ArrayRef<float>(sign)));
+  Value signs = arith::ConstantOp::create(
+      k.builder(), k.loc(), DenseElementsAttr::get(k.vec(k.f32Type()), ArrayRef<float>(sign)));
   return k.fma(vector, signs, k.shuffle(vector, vector, partner));
 }
 
@@ -59,7 +61,8 @@ void mlir::kvcache::cpu::rotateAttendQueries(AttendContext &ctx, Value rotated) 
   });
 }
 
-void mlir::kvcache::cpu::projectAttendQueries(AttendContext &ctx, Value projected, Value constants) {
+void mlir::kvcache::cpu::projectAttendQueries(AttendContext &ctx, Value projected,
+                                              Value constants) {
   KernelBuilder &k = ctx.k;
   int64_t rank = ctx.spec.keys().rank, dim = ctx.spec.headDim;
   std::vector<ChannelChunk> chunks = channelChunks(rank);
@@ -68,17 +71,21 @@ void mlir::kvcache::cpu::projectAttendQueries(AttendContext &ctx, Value projecte
     Value query = k.mul(g, ctx.spec.paddedDim());
     SmallVector<Value> init(chunks.size(), k.splatF32(0));
     init.push_back(k.f32(0));
-    SmallVector<Value> sums = k.forLoop(k.index(0), k.index(dim), k.index(1), init, [&](Value channel, ValueRange carried) {
-      Value q = k.load(ctx.queries, k.add(query, channel)), row = k.add(firstRow, channel), spread = k.broadcast(q);
-      SmallVector<Value> next;
-      for (size_t i = 0; i < chunks.size(); ++i) {
-        Value mask = chunks[i].size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunks[i].size));
-        Value basis = k.loadVector(k.arg("kBasis"), k.add(k.mul(row, rank), chunks[i].start), mask);
-        next.push_back(k.fma(spread, basis, carried[i]));
-      }
-      next.push_back(k.fma(q, k.load(k.arg("kMean"), row), carried.back()));
-      return next;
-    });
+    SmallVector<Value> sums = k.forLoop(
+        k.index(0), k.index(dim), k.index(1), init, [&](Value channel, ValueRange carried) {
+          Value q = k.load(ctx.queries, k.add(query, channel)), row = k.add(firstRow, channel),
+                spread = k.broadcast(q);
+          SmallVector<Value> next;
+          for (size_t i = 0; i < chunks.size(); ++i) {
+            Value mask =
+                chunks[i].size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunks[i].size));
+            Value basis =
+                k.loadVector(k.arg("kBasis"), k.add(k.mul(row, rank), chunks[i].start), mask);
+            next.push_back(k.fma(spread, basis, carried[i]));
+          }
+          next.push_back(k.fma(q, k.load(k.arg("kMean"), row), carried.back()));
+          return next;
+        });
     for (size_t i = 0; i < chunks.size(); ++i) {
       k.storeVector(sums[i], projected, k.add(k.mul(g, paddedWidth(rank)), chunks[i].start));
     }
@@ -96,9 +103,12 @@ public:
     Value first = k_.sub(lo, tileStart), end = k_.sub(hi, tileStart);
     k_.forLoop(k_.index(ctx_.spec.group()), [&](Value g) {
       Value place = k_.add(k_.mul(g, ctx_.sumsStride), offset_), base = k_.mul(g, attendTileStride);
-      Value sum = k_.forVectors(first, end, {k_.loadVector(ctx_.sums, place)}, [&](Value at, Value mask, ValueRange carried) {
-        return SmallVector<Value>{k_.add(carried[0], k_.loadVector(ctx_.tile, k_.add(base, at), mask))};
-      })[0];
+      Value sum =
+          k_.forVectors(first, end, {k_.loadVector(ctx_.sums, place)},
+                        [&](Value at, Value mask, ValueRange carried) {
+                          return SmallVector<Value>{
+                              k_.add(carried[0], k_.loadVector(ctx_.tile, k_.add(base, at), mask))};
+                        })[0];
       k_.storeVector(sum, ctx_.sums, place);
     });
   }
@@ -127,11 +137,13 @@ void addFactor(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvH
 
 } // namespace
 
-std::unique_ptr<AttendValueLeaf> mlir::kvcache::cpu::makeWeightSumLeaf(AttendContext &ctx, int64_t offset) {
+std::unique_ptr<AttendValueLeaf> mlir::kvcache::cpu::makeWeightSumLeaf(AttendContext &ctx,
+                                                                       int64_t offset) {
   return std::make_unique<WeightSumLeaf>(ctx, offset);
 }
 
-void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined, Value kvHead) {
+void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec &spec, Value joined,
+                                             Value kvHead) {
   if (spec.values().rank > 0) {
     addFactor(k, spec, joined, kvHead);
   }

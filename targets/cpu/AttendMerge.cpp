@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Joins the splits of decode attention: out = sum of exp(m_s - m) o_s / sum of exp(m_s - m) l_s, lse = m + log of that sum.
-// Linear maps of the value storage (rotation, basis) are applied here, once per query row and head.
+// Joins the splits of decode attention: out = sum of exp(m_s - m) o_s / sum of exp(m_s - m) l_s,
+// lse = m + log of that sum. Linear maps of the value storage (rotation, basis) are applied here,
+// once per query row and head.
 //
 // Invariant: splits are added in ascending order.
 
@@ -26,7 +27,8 @@ public:
   void emit() {
     Value words = k_.arg("scalars");
     Value splits = k_.scalarIndex(words, 1);
-    SmallVector<Value> coordinates = k_.splitTask({k_.scalarIndex(words, 0), k_.index(spec_.queryHeads)});
+    SmallVector<Value> coordinates =
+        k_.splitTask({k_.scalarIndex(words, 0), k_.index(spec_.queryHeads)});
     headRow_ = k_.add(k_.mul(coordinates[0], spec_.queryHeads), coordinates[1]);
     queryHead_ = coordinates[1];
     if (spec_.wantsOut) {
@@ -36,16 +38,20 @@ public:
     firstRecord_ = k_.mul(headRow_, splits);
     Value lastRecord = k_.add(firstRecord_, splits);
     Value maxima = k_.arg("maxima");
-    Value maximum = k_.forLoop(firstRecord_, lastRecord, k_.index(1), {k_.f32(minusInfinity)}, [&](Value record, ValueRange m) {
-      return SmallVector<Value>{k_.max(m[0], k_.load(maxima, k_.mul(record, 2)))};
-    })[0];
+    Value maximum =
+        k_.forLoop(firstRecord_, lastRecord, k_.index(1), {k_.f32(minusInfinity)},
+                   [&](Value record, ValueRange m) {
+                     return SmallVector<Value>{k_.max(m[0], k_.load(maxima, k_.mul(record, 2)))};
+                   })[0];
     Value nothing = k_.eq(maximum, k_.f32(minusInfinity));
     Value reference = k_.select(nothing, k_.f32(0), maximum);
-    Value total = k_.forLoop(firstRecord_, lastRecord, k_.index(1), {k_.f32(0)}, [&](Value record, ValueRange sum) {
-      return SmallVector<Value>{addRecord(record, reference, sum[0])};
-    })[0];
+    Value total = k_.forLoop(firstRecord_, lastRecord, k_.index(1), {k_.f32(0)},
+                             [&](Value record, ValueRange sum) {
+                               return SmallVector<Value>{addRecord(record, reference, sum[0])};
+                             })[0];
     if (spec_.wantsLse) {
-      Value lse = k_.add(reference, math::LogOp::create(k_.builder(), k_.loc(), k_.select(nothing, k_.f32(1), total)));
+      Value lse = k_.add(reference, math::LogOp::create(k_.builder(), k_.loc(),
+                                                        k_.select(nothing, k_.f32(1), total)));
       k_.store(k_.select(nothing, k_.f32(minusInfinity), lse), k_.arg("lse"), headRow_);
     }
     if (spec_.wantsOut) {
@@ -89,7 +95,9 @@ private:
 EmittedKernel mlir::kvcache::cpu::emitAttendMerge(ModuleOp module, const AttendSpec &spec) {
   EmittedKernel kernel;
   kernel.name = spec.name + "_merge";
-  auto buffer = [&](const char *name) { kernel.args.push_back(KernelArg::buffer(name, ElementType::F32)); };
+  auto buffer = [&](const char *name) {
+    kernel.args.push_back(KernelArg::buffer(name, ElementType::F32));
+  };
   if (spec.wantsOut) {
     buffer("partial");
   }

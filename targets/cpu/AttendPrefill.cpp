@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Prefill attention: a task owns one KV head and blocks of query rows. Query rows of all heads of a group lie in the lanes
-// (queries transposed once per block), rows of the store are widened to f32 scratch once per block, 64 at a time; then
-// logits, online softmax and values are register-blocked products of the scratch.
+// Prefill attention: a task owns one KV head and blocks of query rows. Query rows of all heads of a
+// group lie in the lanes (queries transposed once per block), rows of the store are widened to f32
+// scratch once per block, 64 at a time; then logits, online softmax and values are register-blocked
+// products of the scratch.
 //
-// Invariant: the blocks of the online softmax are the tiles of 64 absolute rows; a tile that no row of the block sees is
-// skipped, which changes nothing.
+// Invariant: the blocks of the online softmax are the tiles of 64 absolute rows; a tile that no row
+// of the block sees is skipped, which changes nothing.
 
 #include "targets/cpu/AttendLeaf.h"
 
@@ -39,8 +40,9 @@ int64_t headsOfBlock(int64_t group) {
 class PrefillEmitter {
 public:
   PrefillEmitter(KernelBuilder &k, const AttendSpec &spec)
-      : k_(k), spec_(spec), store_(k, "store", spec.columns), rowVectors_(spec.prefillRows() / lanes),
-        heads_(headsOfBlock(spec.group())), vectors_(heads_ * rowVectors_), width_(vectors_ * lanes) {}
+      : k_(k), spec_(spec), store_(k, "store", spec.columns),
+        rowVectors_(spec.prefillRows() / lanes), heads_(headsOfBlock(spec.group())),
+        vectors_(heads_ * rowVectors_), width_(vectors_ * lanes) {}
 
   void emit();
 
@@ -55,9 +57,15 @@ private:
   Value isNeeded(Value tileStart, Value count);
   Value visible(Value position, int64_t rowVector);
   /// Register block of `height` broadcast values by `width` vectors; the height divides 16.
-  int64_t blockWidth(int64_t vectors) { return std::min<int64_t>(spec_.accumulators >= 16 ? 4 : 2, vectors); }
-  int64_t blockHeight(int64_t width) { return std::min<int64_t>(llvm::bit_floor<uint64_t>(spec_.accumulators / width), 8); }
-  Value clampedRow(Value firstRow, Value i) { return k_.min(k_.add(firstRow, i), k_.sub(rows_, k_.index(1))); }
+  int64_t blockWidth(int64_t vectors) {
+    return std::min<int64_t>(spec_.accumulators >= 16 ? 4 : 2, vectors);
+  }
+  int64_t blockHeight(int64_t width) {
+    return std::min<int64_t>(llvm::bit_floor<uint64_t>(spec_.accumulators / width), 8);
+  }
+  Value clampedRow(Value firstRow, Value i) {
+    return k_.min(k_.add(firstRow, i), k_.sub(rows_, k_.index(1)));
+  }
   /// Word of q, out and lse rows: query row, then query head.
   Value headRow(Value row, Value head) {
     return k_.add(k_.mul(row, spec_.queryHeads), k_.add(k_.mul(head_, spec_.group()), head));
@@ -66,17 +74,17 @@ private:
   KernelBuilder &k_;
   const AttendSpec &spec_;
   StoreAccess store_;
-  int64_t rowVectors_;    ///< vectors of query rows per head
-  int64_t heads_;         ///< query heads of a block
-  int64_t vectors_;       ///< heads_ * rowVectors_
-  int64_t width_;         ///< lanes of a block: vector head * rowVectors_ + i, 16 query rows each
+  int64_t rowVectors_; ///< vectors of query rows per head
+  int64_t heads_;      ///< query heads of a block
+  int64_t vectors_;    ///< heads_ * rowVectors_
+  int64_t width_;      ///< lanes of a block: vector head * rowVectors_ + i, 16 query rows each
   Value rows_, head_, stored_;
-  Value queries_;         ///< f32 [Dp][width]: q / sqrt(D)
-  Value tile_;            ///< f32 [64][Dp]: keys, then values, of the tile
-  Value p_;               ///< f32 [64][width]: logits, then probabilities
-  Value sums_;            ///< f32 [width][Dp]
-  Value maxima_, totals_, factors_; ///< f32 [width]
-  Value positions_;       ///< f32 [64] holding i32 bits: positions of the tile's rows
+  Value queries_;                     ///< f32 [Dp][width]: q / sqrt(D)
+  Value tile_;                        ///< f32 [64][Dp]: keys, then values, of the tile
+  Value p_;                           ///< f32 [64][width]: logits, then probabilities
+  Value sums_;                        ///< f32 [width][Dp]
+  Value maxima_, totals_, factors_;   ///< f32 [width]
+  Value positions_;                   ///< f32 [64] holding i32 bits: positions of the tile's rows
   SmallVector<Value> queryPositions_; ///< per row vector, vector<16xi32>
   Value leastPosition_, largestPosition_;
 };
@@ -98,7 +106,8 @@ void PrefillEmitter::emit() {
   factors_ = attendScratch(k_, width_);
   Value first = k_.mul(coordinates[1], spec_.prefillRows());
   k_.forLoop(first, rows_, k_.mul(blocks, spec_.prefillRows()), [&](Value firstRow) {
-    k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(heads_), [&](Value firstHead) { emitBlock(firstRow, firstHead); });
+    k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(heads_),
+               [&](Value firstHead) { emitBlock(firstRow, firstHead); });
   });
 }
 
@@ -109,7 +118,8 @@ void PrefillEmitter::emitBlock(Value firstRow, Value firstHead) {
     Value last = k_.sub(k_.sub(rows_, firstRow), k_.index(1)), least, largest;
     for (int64_t i = 0; i < rowVectors_; ++i) {
       // Rows behind the last one repeat it.
-      Value lane = k_.min(k_.add(k_.laneNumbers(), k_.splatI32(i * lanes)), k_.broadcast(k_.toI32(last)));
+      Value lane =
+          k_.min(k_.add(k_.laneNumbers(), k_.splatI32(i * lanes)), k_.broadcast(k_.toI32(last)));
       Value position = k_.gather(k_.arg("qpos"), firstRow, lane);
       queryPositions_.push_back(position);
       least = i == 0 ? position : k_.min(least, position);
@@ -139,7 +149,8 @@ void PrefillEmitter::transposeQueries(Value firstRow, Value firstHead) {
   Value scale = k_.f32(1.0 / std::sqrt(static_cast<double>(spec_.headDim)));
   k_.forLoop(k_.index(heads_), [&](Value head) {
     k_.forLoop(k_.index(spec_.prefillRows()), [&](Value i) {
-      Value source = k_.mul(headRow(clampedRow(firstRow, i), k_.add(firstHead, head)), spec_.headDim);
+      Value source =
+          k_.mul(headRow(clampedRow(firstRow, i), k_.add(firstHead, head)), spec_.headDim);
       Value lane = k_.add(k_.mul(head, spec_.prefillRows()), i);
       k_.forLoop(k_.index(spec_.headDim), [&](Value channel) {
         Value q = k_.mul(k_.load(k_.arg("q"), k_.add(source, channel)), scale);
@@ -181,27 +192,31 @@ void PrefillEmitter::emitTile(Value tileStart) {
   }
 }
 
-/// p[t][lane] = sum over channels of tile[t][channel] * queries[channel][lane]; rows behind `count` come out as anything.
+/// p[t][lane] = sum over channels of tile[t][channel] * queries[channel][lane]; rows behind `count`
+/// come out as anything.
 void PrefillEmitter::emitLogits(Value count) {
   int64_t wide = blockWidth(vectors_), tall = blockHeight(wide);
   k_.forLoop(k_.index(0), count, k_.index(tall), [&](Value t) {
     for (int64_t vector = 0; vector < vectors_; vector += wide) {
       int64_t n = std::min(wide, vectors_ - vector);
       SmallVector<Value> init(tall * n, k_.splatF32(0));
-      SmallVector<Value> sums = k_.forLoop(k_.index(0), k_.index(spec_.headDim), k_.index(1), init, [&](Value channel, ValueRange in) {
-        SmallVector<Value> queries, next;
-        for (int64_t i = 0; i < n; ++i) {
-          queries.push_back(k_.loadVector(queries_, k_.add(k_.mul(channel, width_), (vector + i) * lanes)));
-        }
-        Value keys = k_.add(k_.mul(t, spec_.paddedDim()), channel);
-        for (int64_t row = 0; row < tall; ++row) {
-          Value key = k_.broadcast(k_.load(tile_, k_.add(keys, row * spec_.paddedDim())));
-          for (int64_t i = 0; i < n; ++i) {
-            next.push_back(k_.fma(key, queries[i], in[row * n + i]));
-          }
-        }
-        return next;
-      });
+      SmallVector<Value> sums = k_.forLoop(
+          k_.index(0), k_.index(spec_.headDim), k_.index(1), init,
+          [&](Value channel, ValueRange in) {
+            SmallVector<Value> queries, next;
+            for (int64_t i = 0; i < n; ++i) {
+              queries.push_back(
+                  k_.loadVector(queries_, k_.add(k_.mul(channel, width_), (vector + i) * lanes)));
+            }
+            Value keys = k_.add(k_.mul(t, spec_.paddedDim()), channel);
+            for (int64_t row = 0; row < tall; ++row) {
+              Value key = k_.broadcast(k_.load(tile_, k_.add(keys, row * spec_.paddedDim())));
+              for (int64_t i = 0; i < n; ++i) {
+                next.push_back(k_.fma(key, queries[i], in[row * n + i]));
+              }
+            }
+            return next;
+          });
       for (int64_t row = 0; row < tall; ++row) {
         for (int64_t i = 0; i < n; ++i) {
           Value place = k_.add(k_.mul(k_.add(t, row), width_), (vector + i) * lanes);
@@ -228,36 +243,40 @@ void PrefillEmitter::emitSoftmax(Value tileStart, Value count) {
   Value positions;
   if (spec_.readsPositions()) {
     SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, head_);
-    positions = k_.typedAt(store_.arena(), store_.unit(segment, ::kvcache::abi::PlaneRole::Rows, tileStart), ElementType::I32);
+    positions =
+        k_.typedAt(store_.arena(), store_.unit(segment, ::kvcache::abi::PlaneRole::Rows, tileStart),
+                   ElementType::I32);
   }
   SmallVector<Value> init(vectors_, k_.splatF32(minusInfinity));
-  SmallVector<Value> largest = k_.forLoop(k_.index(0), count, k_.index(1), init, [&](Value t, ValueRange in) {
-    SmallVector<Value> next, seen;
-    for (int64_t i = 0; spec_.readsPositions() && i < rowVectors_; ++i) {
-      seen.push_back(visible(k_.load(positions, t), i));
-    }
-    for (int64_t vector = 0; vector < vectors_; ++vector) {
-      Value place = k_.add(k_.mul(t, width_), vector * lanes), logit = k_.loadVector(p_, place);
-      if (!seen.empty()) {
-        logit = k_.select(seen[vector % rowVectors_], logit, k_.splatF32(minusInfinity));
-        k_.storeVector(logit, p_, place);
-      }
-      next.push_back(k_.max(in[vector], logit));
-    }
-    return next;
-  });
+  SmallVector<Value> largest =
+      k_.forLoop(k_.index(0), count, k_.index(1), init, [&](Value t, ValueRange in) {
+        SmallVector<Value> next, seen;
+        for (int64_t i = 0; spec_.readsPositions() && i < rowVectors_; ++i) {
+          seen.push_back(visible(k_.load(positions, t), i));
+        }
+        for (int64_t vector = 0; vector < vectors_; ++vector) {
+          Value place = k_.add(k_.mul(t, width_), vector * lanes), logit = k_.loadVector(p_, place);
+          if (!seen.empty()) {
+            logit = k_.select(seen[vector % rowVectors_], logit, k_.splatF32(minusInfinity));
+            k_.storeVector(logit, p_, place);
+          }
+          next.push_back(k_.max(in[vector], logit));
+        }
+        return next;
+      });
   for (int64_t vector = 0; vector < vectors_; ++vector) {
     Value lane = k_.index(vector * lanes), before = k_.loadVector(maxima_, lane);
     Value maximum = k_.max(before, largest[vector]);
     Value nothing = k_.eq(maximum, k_.splatF32(minusInfinity));
     Value reference = k_.select(nothing, k_.splatF32(0), maximum);
     Value factor = k_.expNonPositive(k_.sub(before, reference));
-    Value total = k_.forLoop(k_.index(0), count, k_.index(1), {k_.splatF32(0)}, [&](Value t, ValueRange in) {
-      Value place = k_.add(k_.mul(t, width_), vector * lanes);
-      Value p = k_.expNonPositive(k_.sub(k_.loadVector(p_, place), reference));
-      k_.storeVector(p, p_, place);
-      return SmallVector<Value>{k_.add(in[0], p)};
-    })[0];
+    Value total =
+        k_.forLoop(k_.index(0), count, k_.index(1), {k_.splatF32(0)}, [&](Value t, ValueRange in) {
+          Value place = k_.add(k_.mul(t, width_), vector * lanes);
+          Value p = k_.expNonPositive(k_.sub(k_.loadVector(p_, place), reference));
+          k_.storeVector(p, p_, place);
+          return SmallVector<Value>{k_.add(in[0], p)};
+        })[0];
     k_.storeVector(maximum, maxima_, lane);
     k_.storeVector(factor, factors_, lane);
     k_.storeVector(k_.fma(k_.loadVector(totals_, lane), factor, total), totals_, lane);
@@ -272,26 +291,29 @@ void PrefillEmitter::emitValues(Value count) {
     for (int64_t chunk = 0; chunk < chunks; chunk += wide) {
       int64_t n = std::min(wide, chunks - chunk);
       SmallVector<Value> init;
-      auto place = [&](int64_t row, int64_t i) { return k_.add(k_.mul(k_.add(lane, row), dim), (chunk + i) * lanes); };
+      auto place = [&](int64_t row, int64_t i) {
+        return k_.add(k_.mul(k_.add(lane, row), dim), (chunk + i) * lanes);
+      };
       for (int64_t row = 0; row < tall; ++row) {
         Value factor = k_.broadcast(k_.load(factors_, k_.add(lane, row)));
         for (int64_t i = 0; i < n; ++i) {
           init.push_back(k_.mul(k_.loadVector(sums_, place(row, i)), factor));
         }
       }
-      SmallVector<Value> sums = k_.forLoop(k_.index(0), count, k_.index(1), init, [&](Value t, ValueRange in) {
-        SmallVector<Value> values, next;
-        for (int64_t i = 0; i < n; ++i) {
-          values.push_back(k_.loadVector(tile_, k_.add(k_.mul(t, dim), (chunk + i) * lanes)));
-        }
-        for (int64_t row = 0; row < tall; ++row) {
-          Value p = k_.broadcast(k_.load(p_, k_.add(k_.add(k_.mul(t, width_), lane), row)));
-          for (int64_t i = 0; i < n; ++i) {
-            next.push_back(k_.fma(p, values[i], in[row * n + i]));
-          }
-        }
-        return next;
-      });
+      SmallVector<Value> sums =
+          k_.forLoop(k_.index(0), count, k_.index(1), init, [&](Value t, ValueRange in) {
+            SmallVector<Value> values, next;
+            for (int64_t i = 0; i < n; ++i) {
+              values.push_back(k_.loadVector(tile_, k_.add(k_.mul(t, dim), (chunk + i) * lanes)));
+            }
+            for (int64_t row = 0; row < tall; ++row) {
+              Value p = k_.broadcast(k_.load(p_, k_.add(k_.add(k_.mul(t, width_), lane), row)));
+              for (int64_t i = 0; i < n; ++i) {
+                next.push_back(k_.fma(p, values[i], in[row * n + i]));
+              }
+            }
+            return next;
+          });
       for (int64_t row = 0; row < tall; ++row) {
         for (int64_t i = 0; i < n; ++i) {
           k_.storeVector(sums[row * n + i], sums_, place(row, i));
@@ -310,15 +332,18 @@ void PrefillEmitter::storeResults(Value firstRow, Value firstHead) {
       Value maximum = k_.load(maxima_, lane), total = k_.load(totals_, lane);
       Value nothing = k_.eq(maximum, k_.f32(minusInfinity));
       if (spec_.wantsLse) {
-        Value lse = k_.add(maximum, math::LogOp::create(k_.builder(), k_.loc(), k_.select(nothing, k_.f32(1), total)));
+        Value lse = k_.add(maximum, math::LogOp::create(k_.builder(), k_.loc(),
+                                                        k_.select(nothing, k_.f32(1), total)));
         k_.store(lse, k_.arg("lse"), to);
       }
       if (spec_.wantsOut) {
         Value factor = k_.broadcast(k_.select(nothing, k_.f32(0), k_.div(k_.f32(1), total)));
         for (const ChannelChunk &chunk : channelChunks(spec_.headDim)) {
-          Value mask = chunk.size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(chunk.size));
+          Value mask =
+              chunk.size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(chunk.size));
           Value sum = k_.loadVector(sums_, k_.add(k_.mul(lane, spec_.paddedDim()), chunk.start));
-          k_.storeVector(k_.mul(sum, factor), k_.arg("out"), k_.add(k_.mul(to, spec_.headDim), chunk.start), mask);
+          k_.storeVector(k_.mul(sum, factor), k_.arg("out"),
+                         k_.add(k_.mul(to, spec_.headDim), chunk.start), mask);
         }
       }
     });

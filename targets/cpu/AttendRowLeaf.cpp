@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Keys and values of any storage that can be read row by row: rows are decoded in registers, 16 channels at a time, once
-// for all query heads of a group. Dense rows and factor coefficients are always read so; codes where no leaf knows better.
+// Keys and values of any storage that can be read row by row: rows are decoded in registers, 16
+// channels at a time, once for all query heads of a group. Dense rows and factor coefficients are
+// always read so; codes where no leaf knows better.
 //
-// Invariant: a register tile of rows x heads (keys) or heads x channels (values) never exceeds spec.accumulators, so that
-// nothing spills; the order of additions of a row does not depend on the tile.
+// Invariant: a register tile of rows x heads (keys) or heads x channels (values) never exceeds
+// spec.accumulators, so that nothing spills; the order of additions of a row does not depend on the
+// tile.
 
 #include "targets/cpu/AttendRowLoader.h"
 
@@ -20,17 +22,21 @@ namespace {
 
 class RowLogitLeaf final : public AttendLogitLeaf {
 public:
-  RowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, Value queries, Value constants)
-      : ctx_(ctx), k_(ctx.k), loader_(std::move(loader)), queries_(queries), constants_(constants) {}
+  RowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, Value queries,
+               Value constants)
+      : ctx_(ctx), k_(ctx.k), loader_(std::move(loader)), queries_(queries), constants_(constants) {
+  }
 
   void emit(Value lo, Value hi, Value tileStart) override {
     ctx_.store.forPages(loader_->segment(), lo, hi, [&](Value first, Value end, Value page) {
       Value next = nextAttendPage(ctx_, loader_->segment(), first);
       int64_t rows = attendRegisterTile(ctx_.spec).rows;
       Value full = k_.sub(end, k_.rem(k_.sub(end, first), rows));
-      k_.forLoop(first, full, k_.index(rows), [&](Value row) { emitRows({row, page, next}, rows, tileStart); });
+      k_.forLoop(first, full, k_.index(rows),
+                 [&](Value row) { emitRows({row, page, next}, rows, tileStart); });
       if (rows > 1) {
-        k_.forLoop(full, end, k_.index(1), [&](Value row) { emitRows({row, page, next}, 1, tileStart); });
+        k_.forLoop(full, end, k_.index(1),
+                   [&](Value row) { emitRows({row, page, next}, 1, tileStart); });
       }
     });
   }
@@ -84,7 +90,8 @@ public:
         int64_t heads = std::min(block, group - head);
         auto atOnce = static_cast<size_t>(std::max<int64_t>(1, ctx_.spec.accumulators / heads));
         for (size_t piece = 0; piece < loader_->pieces().size(); piece += atOnce) {
-          emitBlock(first, end, page, next, tileStart, head, heads, ArrayRef(loader_->pieces()).slice(piece).take_front(atOnce));
+          emitBlock(first, end, page, next, tileStart, head, heads,
+                    ArrayRef(loader_->pieces()).slice(piece).take_front(atOnce));
         }
       }
     });
@@ -92,8 +99,8 @@ public:
 
 private:
   /// All rows of a page run, some heads, some pieces: the accumulators stay in registers.
-  void emitBlock(Value first, Value end, Value page, Value nextPage, Value tileStart, int64_t firstHead, int64_t heads,
-                 ArrayRef<ChannelChunk> pieces) {
+  void emitBlock(Value first, Value end, Value page, Value nextPage, Value tileStart,
+                 int64_t firstHead, int64_t heads, ArrayRef<ChannelChunk> pieces) {
     SmallVector<Value> sums;
     auto place = [&](int64_t head, const ChannelChunk &piece) {
       return k_.index((firstHead + head) * ctx_.sumsStride + offset_ + piece.start);
@@ -112,7 +119,8 @@ private:
       }
       Value at = k_.sub(row, tileStart);
       for (int64_t head = 0; head < heads; ++head) {
-        Value p = k_.broadcast(k_.load(ctx_.tile, k_.add(at, (firstHead + head) * attendTileStride)));
+        Value p =
+            k_.broadcast(k_.load(ctx_.tile, k_.add(at, (firstHead + head) * attendTileStride)));
         for (size_t piece = 0; piece < pieces.size(); ++piece) {
           next.push_back(k_.fma(p, values[piece], carried[head * pieces.size() + piece]));
         }
@@ -134,8 +142,9 @@ private:
 
 } // namespace
 
-void mlir::kvcache::cpu::storeAttendLogits(AttendContext &ctx, ArrayRef<Value> sums, Value at, int64_t rows, int64_t firstHead,
-                                           int64_t heads, Value constants) {
+void mlir::kvcache::cpu::storeAttendLogits(AttendContext &ctx, ArrayRef<Value> sums, Value at,
+                                           int64_t rows, int64_t firstHead, int64_t heads,
+                                           Value constants) {
   KernelBuilder &k = ctx.k;
   Value totals = heads * rows > 1 ? k.reduceAddRows(sums) : k.broadcast(k.reduceAdd(sums[0]));
   for (int64_t head = 0; head < heads; ++head) {
@@ -148,12 +157,14 @@ void mlir::kvcache::cpu::storeAttendLogits(AttendContext &ctx, ArrayRef<Value> s
   }
 }
 
-std::unique_ptr<AttendLogitLeaf> mlir::kvcache::cpu::makeRowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader,
-                                                                      Value queries, Value constants) {
+std::unique_ptr<AttendLogitLeaf>
+mlir::kvcache::cpu::makeRowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader,
+                                     Value queries, Value constants) {
   return std::make_unique<RowLogitLeaf>(ctx, std::move(loader), queries, constants);
 }
 
-std::unique_ptr<AttendValueLeaf> mlir::kvcache::cpu::makeRowValueLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader,
-                                                                      int64_t offset) {
+std::unique_ptr<AttendValueLeaf>
+mlir::kvcache::cpu::makeRowValueLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader,
+                                     int64_t offset) {
   return std::make_unique<RowValueLeaf>(ctx, std::move(loader), offset);
 }

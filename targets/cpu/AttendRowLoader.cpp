@@ -19,18 +19,24 @@ public:
   }
   void prefetch(const AttendRow &row, int64_t rows, ArrayRef<ChannelChunk> pieces) override {
     int64_t elemBytes = rowBytes() / width_, first = pieces.front().start * elemBytes;
-    int64_t bytes = (pieces.back().start + pieces.back().size) * elemBytes - first + (rows - 1) * rowBytes();
-    prefetchBytes(ctx_, k_.add(ctx_.store.unit(segment_, PlaneRole::Rows, row.row, row.nextPage), first), bytes);
+    int64_t bytes =
+        (pieces.back().start + pieces.back().size) * elemBytes - first + (rows - 1) * rowBytes();
+    prefetchBytes(ctx_,
+                  k_.add(ctx_.store.unit(segment_, PlaneRole::Rows, row.row, row.nextPage), first),
+                  bytes);
   }
 
 protected:
   int64_t rowBytes() const { return segment_.layout->plane(PlaneRole::Rows)->bytesPerUnit; }
   Value loadChannels(const AttendRow &row, int64_t ahead, int64_t start, int64_t size) {
     Value address = ctx_.store.unit(segment_, PlaneRole::Rows, row.row, row.page);
-    Value typed = k_.typedAt(ctx_.store.arena(), address, segment_.layout->plane(PlaneRole::Rows)->elem);
+    Value typed =
+        k_.typedAt(ctx_.store.arena(), address, segment_.layout->plane(PlaneRole::Rows)->elem);
     return k_.loadF32(typed, k_.index(ahead * width_ + start), pieceMask(size));
   }
-  Value pieceMask(int64_t size) { return size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(size)); }
+  Value pieceMask(int64_t size) {
+    return size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(size));
+  }
 };
 
 /// The chunks of both halves of a row, each half on its own.
@@ -44,13 +50,15 @@ std::vector<ChannelChunk> halfChunks(int64_t width) {
 
 class RopeLoader final : public DenseLoader {
 public:
-  RopeLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) : DenseLoader(ctx, segment, width, halfChunks(width)) {}
+  RopeLoader(AttendContext &ctx, SegmentAccess segment, int64_t width)
+      : DenseLoader(ctx, segment, width, halfChunks(width)) {}
 
   /// x'[i] = x[i] cos - x[i + D/2] sin; x'[i + D/2] = x[i + D/2] cos + x[i] sin.
   Value load(const AttendRow &row, int64_t ahead, const ChannelChunk &piece) override {
     int64_t half = width_ / 2, angle = piece.start % half;
     bool isUpper = piece.start >= half;
-    Value table = k_.arg("rope"), at = k_.mul(k_.add(row.row, ahead), width_), mask = pieceMask(piece.size);
+    Value table = k_.arg("rope"), at = k_.mul(k_.add(row.row, ahead), width_),
+          mask = pieceMask(piece.size);
     Value cosine = k_.loadVector(table, k_.add(at, angle), mask);
     Value sine = k_.loadVector(table, k_.add(at, half + angle), mask);
     Value own = loadChannels(row, ahead, piece.start, piece.size);
@@ -77,7 +85,8 @@ public:
   void prefetch(const AttendRow &row, int64_t rows, ArrayRef<ChannelChunk> pieces) override {
     for (PlaneRole role : {PlaneRole::Codes, PlaneRole::Scales, PlaneRole::Zeros}) {
       if (const auto *plane = segment_.layout->plane(role); plane && pieces.front().start == 0) {
-        prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row.row, row.nextPage), rows * plane->bytesPerUnit / plane->rowsPerUnit);
+        prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row.row, row.nextPage),
+                      rows * plane->bytesPerUnit / plane->rowsPerUnit);
       }
     }
   }
@@ -85,15 +94,18 @@ public:
 
 } // namespace
 
-std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeDenseLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) {
+std::unique_ptr<AttendRowLoader>
+mlir::kvcache::cpu::makeDenseLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) {
   return std::make_unique<DenseLoader>(ctx, segment, width, channelChunks(width));
 }
 
-std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeRopeLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) {
+std::unique_ptr<AttendRowLoader>
+mlir::kvcache::cpu::makeRopeLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) {
   return std::make_unique<RopeLoader>(ctx, segment, width);
 }
 
-std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeCodesLoader(AttendContext &ctx, SegmentAccess segment) {
+std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeCodesLoader(AttendContext &ctx,
+                                                                     SegmentAccess segment) {
   int64_t width = segment.column->width;
   return std::make_unique<CodesLoader>(ctx, segment, width, channelChunks(width));
 }

@@ -18,7 +18,8 @@ inline int64_t paddedWidth(int64_t width) { return (width + lanes - 1) / lanes *
 
 class AttendRowLoader {
 public:
-  AttendRowLoader(AttendContext &ctx, SegmentAccess segment, int64_t width, std::vector<ChannelChunk> pieces)
+  AttendRowLoader(AttendContext &ctx, SegmentAccess segment, int64_t width,
+                  std::vector<ChannelChunk> pieces)
       : ctx_(ctx), k_(ctx.k), segment_(segment), width_(width), pieces_(std::move(pieces)) {}
   virtual ~AttendRowLoader() = default;
 
@@ -27,8 +28,8 @@ public:
   int64_t width() const { return width_; }
   /// The pieces a row is read in; together all channels, none twice.
   const std::vector<ChannelChunk> &pieces() const { return pieces_; }
-  /// A piece of the row `ahead` rows behind `row` (same page) as 16 f32; lanes behind the piece are finite, and 0 in
-  /// loaders of keys whose pieces are not whole.
+  /// A piece of the row `ahead` rows behind `row` (same page) as 16 f32; lanes behind the piece are
+  /// finite, and 0 in loaders of keys whose pieces are not whole.
   virtual Value load(const AttendRow &row, int64_t ahead, const ChannelChunk &piece) = 0;
   /// Asks for the same pieces of `rows` rows of the next page.
   virtual void prefetch(const AttendRow &row, int64_t rows, ArrayRef<ChannelChunk> pieces) = 0;
@@ -42,9 +43,11 @@ protected:
 };
 
 /// Rows of the plane `Rows`: exact rows, or coefficients of a factor.
-std::unique_ptr<AttendRowLoader> makeDenseLoader(AttendContext &ctx, SegmentAccess segment, int64_t width);
+std::unique_ptr<AttendRowLoader> makeDenseLoader(AttendContext &ctx, SegmentAccess segment,
+                                                 int64_t width);
 /// Exact rows of keys held before RoPE, turned to their row number by the argument `rope`.
-std::unique_ptr<AttendRowLoader> makeRopeLoader(AttendContext &ctx, SegmentAccess segment, int64_t width);
+std::unique_ptr<AttendRowLoader> makeRopeLoader(AttendContext &ctx, SegmentAccess segment,
+                                                int64_t width);
 /// Affine codes of either tile axis, decoded.
 std::unique_ptr<AttendRowLoader> makeCodesLoader(AttendContext &ctx, SegmentAccess segment);
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Affine codes tiled over tokens: a word holds the codes of neighbouring rows for one channel. Keys: 16 rows in the lanes
-// (words of a channel broadcast, codes masked in place), so that no sum crosses lanes; scales are folded into the query and
-// zeros into one product once per block of rows. Values: 16 channels in the lanes, scaled once per block.
+// Affine codes tiled over tokens: a word holds the codes of neighbouring rows for one channel.
+// Keys: 16 rows in the lanes (words of a channel broadcast, codes masked in place), so that no sum
+// crosses lanes; scales are folded into the query and zeros into one product once per block of
+// rows. Values: 16 channels in the lanes, scaled once per block.
 //
-// Invariant: segments of such columns and tiles of 64 rows begin at whole words, so a word is used as a whole or not at all.
+// Invariant: segments of such columns and tiles of 64 rows begin at whole words, so a word is used
+// as a whole or not at all.
 
 #include "targets/cpu/AttendCodes.h"
 
@@ -16,7 +18,8 @@ using ::kvcache::abi::PlaneRole;
 using ::kvcache::abi::TileAxis;
 
 bool mlir::kvcache::cpu::canReadTokenWords(const ColumnLayout &column) {
-  return column.tileAxis == TileAxis::Token && (column.bits == 2 || column.bits == 4 || column.bits == 8);
+  return column.tileAxis == TileAxis::Token &&
+         (column.bits == 2 || column.bits == 4 || column.bits == 8);
 }
 
 namespace {
@@ -25,23 +28,27 @@ namespace {
 class TokenBlocks {
 public:
   TokenBlocks(AttendContext &ctx, SegmentAccess segment)
-      : ctx_(ctx), k_(ctx.k), segment_(segment), column_(*segment.column), unpacker_(ctx.k, column_), perWord_(32 / column_.bits) {}
+      : ctx_(ctx), k_(ctx.k), segment_(segment), column_(*segment.column),
+        unpacker_(ctx.k, column_), perWord_(32 / column_.bits) {}
 
 protected:
   /// Cuts rows [lo, hi) into blocks: body(first row, end row, page, page behind it).
-  void forBlocks(Value lo, Value hi, llvm::function_ref<void(Value first, Value end, Value page, Value next)> body) {
+  void forBlocks(Value lo, Value hi,
+                 llvm::function_ref<void(Value first, Value end, Value page, Value next)> body) {
     ctx_.store.forPages(segment_, lo, hi, [&](Value first, Value end, Value page) {
       Value next = nextAttendPage(ctx_, segment_, first);
-      k_.forLoop(k_.floorDiv(first, column_.tile), k_.ceilDiv(end, column_.tile), k_.index(1), [&](Value block) {
-        Value start = k_.mul(block, column_.tile);
-        body(k_.max(first, start), k_.min(end, k_.add(start, column_.tile)), page, next);
-      });
+      k_.forLoop(k_.floorDiv(first, column_.tile), k_.ceilDiv(end, column_.tile), k_.index(1),
+                 [&](Value block) {
+                   Value start = k_.mul(block, column_.tile);
+                   body(k_.max(first, start), k_.min(end, k_.add(start, column_.tile)), page, next);
+                 });
     });
   }
   /// Address of the word row that holds `row`.
   Value wordRow(Value row, Value page) {
     Value word = k_.floorDiv(k_.rem(row, column_.tile), perWord_);
-    return k_.add(ctx_.store.unit(segment_, PlaneRole::Codes, row, page), k_.mul(word, column_.width * 4));
+    return k_.add(ctx_.store.unit(segment_, PlaneRole::Codes, row, page),
+                  k_.mul(word, column_.width * 4));
   }
   /// Scale and constant term of 16 channels of the block of `row`; 0 in lanes behind the chunk.
   std::pair<Value, Value> loadTerms(Value row, Value page, ChannelChunk chunk) {
@@ -51,8 +58,8 @@ protected:
     }
     return {scale, unpacker_.constantTerm(scale, zero)};
   }
-  /// Scales and zeros of the block of `row` in the next page; the loops over codes ask for the codes as they go, because
-  /// many requests at once are dropped.
+  /// Scales and zeros of the block of `row` in the next page; the loops over codes ask for the
+  /// codes as they go, because many requests at once are dropped.
   void prefetchTerms(Value row, Value next) {
     for (PlaneRole role : {PlaneRole::Scales, PlaneRole::Zeros}) {
       if (const PlaneLayout *plane = segment_.layout->plane(role)) {
@@ -71,7 +78,8 @@ protected:
 private:
   Value loadChannels(PlaneRole role, Value row, Value page, ChannelChunk chunk) {
     const PlaneLayout &plane = *segment_.layout->plane(role);
-    Value address = k_.add(ctx_.store.unit(segment_, role, row, page), chunk.start * ::kvcache::abi::bytesOf(plane.elem));
+    Value address = k_.add(ctx_.store.unit(segment_, role, row, page),
+                           chunk.start * ::kvcache::abi::bytesOf(plane.elem));
     Value values = loadGroupValues(ctx_, address, plane.elem, chunk.size);
     if (chunk.size == lanes) {
       return values;
@@ -88,7 +96,8 @@ private:
 class TokenLogitLeaf final : public AttendLogitLeaf, TokenBlocks {
 public:
   TokenLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries)
-      : TokenBlocks(ctx, segment), queries_(queries), scaled_(attendScratch(ctx.k, ctx.spec.group() * ctx.spec.paddedDim())),
+      : TokenBlocks(ctx, segment), queries_(queries),
+        scaled_(attendScratch(ctx.k, ctx.spec.group() * ctx.spec.paddedDim())),
         constants_(attendScratch(ctx.k, ctx.spec.group())) {}
 
   void emit(Value lo, Value hi, Value tileStart) override {
@@ -99,7 +108,8 @@ public:
       scaleQueries(first, page);
       k_.forLoop(first, end, k_.index(vectors * lanes), [&](Value row) {
         for (int64_t head = 0; head < group; head += block) {
-          emitRows(row, end, page, head == 0 ? next : Value(), tileStart, vectors, head, std::min(block, group - head));
+          emitRows(row, end, page, head == 0 ? next : Value(), tileStart, vectors, head,
+                   std::min(block, group - head));
         }
       });
     });
@@ -112,7 +122,8 @@ private:
     for (const ChannelChunk &chunk : channelChunks(column_.width)) {
       auto [scale, term] = loadTerms(row, page, chunk);
       for (int64_t head = 0; head < ctx_.spec.group(); ++head) {
-        Value place = k_.index(head * ctx_.spec.paddedDim() + chunk.start), query = k_.loadVector(queries_, place);
+        Value place = k_.index(head * ctx_.spec.paddedDim() + chunk.start),
+              query = k_.loadVector(queries_, place);
         k_.storeVector(k_.mul(query, scale), scaled_, place);
         sums[head] = k_.fma(query, term, sums[head]);
       }
@@ -128,62 +139,77 @@ private:
     SmallVector<float> weights;
     for (int64_t lane = 0; lane < lanes; ++lane) {
       int64_t j = lane % perWord_;
-      masks.push_back(static_cast<int32_t>(((int64_t(1) << column_.bits) - 1) << (column_.bits * j)));
-      weights.push_back(static_cast<float>(1.0 / static_cast<double>(int64_t(1) << (column_.bits * j))));
+      masks.push_back(
+          static_cast<int32_t>(((int64_t(1) << column_.bits) - 1) << (column_.bits * j)));
+      weights.push_back(
+          static_cast<float>(1.0 / static_cast<double>(int64_t(1) << (column_.bits * j))));
     }
     OpBuilder &b = k_.builder();
-    return {arith::ConstantOp::create(b, k_.loc(), DenseElementsAttr::get(k_.vec(k_.i32Type()), ArrayRef<int32_t>(masks))),
-            arith::ConstantOp::create(b, k_.loc(), DenseElementsAttr::get(k_.vec(k_.f32Type()), ArrayRef<float>(weights)))};
+    return {
+        arith::ConstantOp::create(
+            b, k_.loc(), DenseElementsAttr::get(k_.vec(k_.i32Type()), ArrayRef<int32_t>(masks))),
+        arith::ConstantOp::create(
+            b, k_.loc(), DenseElementsAttr::get(k_.vec(k_.f32Type()), ArrayRef<float>(weights)))};
   }
 
-  /// Logits of 16 * vectors rows; those at or behind `end` come from its last word and count for nothing.
-  void emitRows(Value row, Value end, Value page, Value nextPage, Value tileStart, int64_t vectors, int64_t firstHead, int64_t heads) {
+  /// Logits of 16 * vectors rows; those at or behind `end` come from its last word and count for
+  /// nothing.
+  void emitRows(Value row, Value end, Value page, Value nextPage, Value tileStart, int64_t vectors,
+                int64_t firstHead, int64_t heads) {
     auto [masks, weights] = laneMasks();
     int64_t wordsPerVector = std::max<int64_t>(1, lanes / perWord_);
     Value lastWord = k_.sub(end, k_.index(perWord_));
     SmallVector<Value> addresses; // of the words of the lanes, channel 0
     for (int64_t i = 0; i < vectors * wordsPerVector; ++i) {
       Value address = wordRow(k_.min(k_.add(row, i * perWord_), lastWord), page);
-      addresses.push_back(k_.typedAt(ctx_.store.arena(), address, ::kvcache::abi::ElementType::I32));
+      addresses.push_back(
+          k_.typedAt(ctx_.store.arena(), address, ::kvcache::abi::ElementType::I32));
     }
     // So many channels at a time that their codes of these rows are one cache line.
-    int64_t channelBytes = vectors * lanes * column_.bits / 8, unroll = std::max<int64_t>(1, 64 / channelBytes);
+    int64_t channelBytes = vectors * lanes * column_.bits / 8,
+            unroll = std::max<int64_t>(1, 64 / channelBytes);
     unroll = column_.width % unroll == 0 ? unroll : 1;
     Value ahead = nextPage ? wordRow(row, nextPage) : Value();
     SmallVector<Value> sums(vectors * heads, k_.splatF32(0));
-    sums = k_.forLoop(k_.index(0), k_.index(column_.width), k_.index(unroll), sums, [&](Value channel, ValueRange in) {
-      if (ahead) {
-        prefetchBytes(ctx_, k_.add(ahead, k_.mul(channel, channelBytes)), unroll * channelBytes);
-      }
-      SmallVector<Value> next(in);
-      for (int64_t i = 0; i < unroll; ++i) {
-        addChannel(k_.add(channel, i), addresses, masks, vectors, firstHead, heads, next);
-      }
-      return next;
-    });
+    sums = k_.forLoop(k_.index(0), k_.index(column_.width), k_.index(unroll), sums,
+                      [&](Value channel, ValueRange in) {
+                        if (ahead) {
+                          prefetchBytes(ctx_, k_.add(ahead, k_.mul(channel, channelBytes)),
+                                        unroll * channelBytes);
+                        }
+                        SmallVector<Value> next(in);
+                        for (int64_t i = 0; i < unroll; ++i) {
+                          addChannel(k_.add(channel, i), addresses, masks, vectors, firstHead,
+                                     heads, next);
+                        }
+                        return next;
+                      });
     for (int64_t i = 0; i < vectors * heads; ++i) {
       int64_t head = firstHead + i % heads;
-      Value place = k_.add(k_.add(k_.sub(row, tileStart), head * attendTileStride), i / heads * lanes);
+      Value place =
+          k_.add(k_.add(k_.sub(row, tileStart), head * attendTileStride), i / heads * lanes);
       Value constant = k_.broadcast(k_.load(constants_, k_.index(head)));
       k_.storeVector(k_.fma(sums[i], weights, constant), ctx_.tile, place);
     }
   }
 
   /// sums[vector][head] += codes of `channel` * query.
-  void addChannel(Value channel, ArrayRef<Value> addresses, Value masks, int64_t vectors, int64_t firstHead, int64_t heads,
-                  SmallVector<Value> &sums) {
+  void addChannel(Value channel, ArrayRef<Value> addresses, Value masks, int64_t vectors,
+                  int64_t firstHead, int64_t heads, SmallVector<Value> &sums) {
     int64_t wordsPerVector = static_cast<int64_t>(addresses.size()) / vectors;
     SmallVector<Value> codes;
     for (int64_t i = 0; i < vectors; ++i) {
       Value words = k_.broadcast(k_.load(addresses[i * wordsPerVector], channel));
       for (int64_t word = 1; word < wordsPerVector; ++word) {
         Value behind = k_.lt(k_.laneNumbers(), k_.splatI32(word * perWord_));
-        words = k_.select(behind, words, k_.broadcast(k_.load(addresses[i * wordsPerVector + word], channel)));
+        words = k_.select(behind, words,
+                          k_.broadcast(k_.load(addresses[i * wordsPerVector + word], channel)));
       }
       codes.push_back(unsignedToF32(k_.andi(words, masks)));
     }
     for (int64_t head = 0; head < heads; ++head) {
-      Value query = k_.broadcast(k_.load(scaled_, k_.add(channel, (firstHead + head) * ctx_.spec.paddedDim())));
+      Value query = k_.broadcast(
+          k_.load(scaled_, k_.add(channel, (firstHead + head) * ctx_.spec.paddedDim())));
       for (int64_t i = 0; i < vectors; ++i) {
         Value &sum = sums[i * heads + head];
         sum = k_.fma(codes[i], query, sum);
@@ -191,7 +217,9 @@ private:
     }
   }
 
-  Value unsignedToF32(Value words) { return arith::UIToFPOp::create(k_.builder(), k_.loc(), k_.vec(k_.f32Type()), words); }
+  Value unsignedToF32(Value words) {
+    return arith::UIToFPOp::create(k_.builder(), k_.loc(), k_.vec(k_.f32Type()), words);
+  }
 
   Value queries_;   ///< f32 [G][Dp]
   Value scaled_;    ///< f32 [G][Dp]
@@ -201,7 +229,8 @@ private:
 class TokenValueLeaf final : public AttendValueLeaf, TokenBlocks {
 public:
   TokenValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset)
-      : TokenBlocks(ctx, segment), offset_(offset), totals_(attendScratch(ctx.k, ctx.spec.group())) {}
+      : TokenBlocks(ctx, segment), offset_(offset),
+        totals_(attendScratch(ctx.k, ctx.spec.group())) {}
 
   void emit(Value lo, Value hi, Value tileStart) override {
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
@@ -213,7 +242,8 @@ public:
         int64_t heads = std::min(block, group - head);
         auto atOnce = static_cast<size_t>(std::max<int64_t>(1, ctx_.spec.accumulators / heads));
         for (size_t chunk = 0; chunk < chunks.size(); chunk += atOnce) {
-          emitChunks(first, end, page, head == 0 ? next : Value(), tileStart, head, heads, ArrayRef(chunks).slice(chunk).take_front(atOnce));
+          emitChunks(first, end, page, head == 0 ? next : Value(), tileStart, head, heads,
+                     ArrayRef(chunks).slice(chunk).take_front(atOnce));
         }
       }
     });
@@ -224,44 +254,48 @@ private:
   void sumWeights(Value first, Value end) {
     k_.forLoop(k_.index(ctx_.spec.group()), [&](Value head) {
       Value base = k_.mul(head, attendTileStride);
-      Value sum = k_.forVectors(first, end, {k_.splatF32(0)}, [&](Value at, Value mask, ValueRange in) {
-        return SmallVector<Value>{k_.add(in[0], k_.loadVector(ctx_.tile, k_.add(base, at), mask))};
-      })[0];
+      Value sum =
+          k_.forVectors(first, end, {k_.splatF32(0)}, [&](Value at, Value mask, ValueRange in) {
+            return SmallVector<Value>{
+                k_.add(in[0], k_.loadVector(ctx_.tile, k_.add(base, at), mask))};
+          })[0];
       k_.store(k_.reduceAdd(sum), totals_, head);
     });
   }
 
-  void emitChunks(Value first, Value end, Value page, Value nextPage, Value tileStart, int64_t firstHead, int64_t heads,
-                  ArrayRef<ChannelChunk> chunks) {
+  void emitChunks(Value first, Value end, Value page, Value nextPage, Value tileStart,
+                  int64_t firstHead, int64_t heads, ArrayRef<ChannelChunk> chunks) {
     auto n = static_cast<int64_t>(chunks.size());
     SmallVector<Value> init(heads * n, k_.splatF32(0));
-    SmallVector<Value> sums = k_.forLoop(first, end, k_.index(perWord_), init, [&](Value row, ValueRange in) {
-      SmallVector<Value> words, next(in);
-      Value address = wordRow(row, page), at = k_.sub(row, tileStart);
-      if (nextPage) {
-        prefetchBytes(ctx_, k_.add(wordRow(row, nextPage), chunks[0].start * 4), n * lanes * 4);
-      }
-      for (const ChannelChunk &chunk : chunks) {
-        Value place = k_.add(address, chunk.start * 4);
-        // Channels behind the row are those of the next word row, or of the plane behind it: finite, and never used.
-        words.push_back(k_.loadBytesAs(ctx_.store.arena(), place, k_.vec(k_.i32Type())));
-      }
-      for (int64_t j = 0; j < perWord_; ++j) {
-        Value weight = k_.f32(1.0 / unpacker_.weight(j));
-        SmallVector<Value> weights;
-        for (int64_t head = 0; head < heads; ++head) {
-          Value p = k_.load(ctx_.tile, k_.add(at, (firstHead + head) * attendTileStride + j));
-          weights.push_back(k_.broadcast(k_.mul(p, weight)));
-        }
-        for (int64_t i = 0; i < n; ++i) {
-          Value codes = unpacker_.unpack(words[i], j);
-          for (int64_t head = 0; head < heads; ++head) {
-            next[head * n + i] = k_.fma(codes, weights[head], next[head * n + i]);
+    SmallVector<Value> sums =
+        k_.forLoop(first, end, k_.index(perWord_), init, [&](Value row, ValueRange in) {
+          SmallVector<Value> words, next(in);
+          Value address = wordRow(row, page), at = k_.sub(row, tileStart);
+          if (nextPage) {
+            prefetchBytes(ctx_, k_.add(wordRow(row, nextPage), chunks[0].start * 4), n * lanes * 4);
           }
-        }
-      }
-      return next;
-    });
+          for (const ChannelChunk &chunk : chunks) {
+            Value place = k_.add(address, chunk.start * 4);
+            // Channels behind the row are those of the next word row, or of the plane behind it:
+            // finite, and never used.
+            words.push_back(k_.loadBytesAs(ctx_.store.arena(), place, k_.vec(k_.i32Type())));
+          }
+          for (int64_t j = 0; j < perWord_; ++j) {
+            Value weight = k_.f32(1.0 / unpacker_.weight(j));
+            SmallVector<Value> weights;
+            for (int64_t head = 0; head < heads; ++head) {
+              Value p = k_.load(ctx_.tile, k_.add(at, (firstHead + head) * attendTileStride + j));
+              weights.push_back(k_.broadcast(k_.mul(p, weight)));
+            }
+            for (int64_t i = 0; i < n; ++i) {
+              Value codes = unpacker_.unpack(words[i], j);
+              for (int64_t head = 0; head < heads; ++head) {
+                next[head * n + i] = k_.fma(codes, weights[head], next[head * n + i]);
+              }
+            }
+          }
+          return next;
+        });
     for (int64_t i = 0; i < n; ++i) {
       auto [scale, term] = loadTerms(first, page, chunks[i]);
       for (int64_t head = 0; head < heads; ++head) {
@@ -279,10 +313,12 @@ private:
 
 } // namespace
 
-std::unique_ptr<AttendLogitLeaf> mlir::kvcache::cpu::makeTokenLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries) {
+std::unique_ptr<AttendLogitLeaf>
+mlir::kvcache::cpu::makeTokenLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries) {
   return std::make_unique<TokenLogitLeaf>(ctx, segment, queries);
 }
 
-std::unique_ptr<AttendValueLeaf> mlir::kvcache::cpu::makeTokenValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset) {
+std::unique_ptr<AttendValueLeaf>
+mlir::kvcache::cpu::makeTokenValueLeaf(AttendContext &ctx, SegmentAccess segment, int64_t offset) {
   return std::make_unique<TokenValueLeaf>(ctx, segment, offset);
 }

@@ -11,8 +11,8 @@ using namespace mlir::kvcache::cpu;
 using ::kvcache::abi::PlaneRole;
 using ::kvcache::abi::SegmentKind;
 
-void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head, Value tileStart,
-                                         Value count, Value scratch) {
+void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column,
+                                         Value head, Value tileStart, Value count, Value scratch) {
   KernelBuilder &k = store.kernel();
   Value tileEnd = k.add(tileStart, count);
   for (SegmentKind kind : {SegmentKind::Sinks, SegmentKind::Exact}) {
@@ -28,7 +28,8 @@ void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &s
         Value to = k.mul(k.sub(row, tileStart), spec.paddedDim());
         for (const ChannelChunk &chunk : channelChunks(spec.headDim)) {
           Value mask = chunk.size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunk.size));
-          k.storeVector(k.loadF32(typed, k.index(chunk.start), mask), scratch, k.add(to, chunk.start));
+          k.storeVector(k.loadF32(typed, k.index(chunk.start), mask), scratch,
+                        k.add(to, chunk.start));
         }
       });
     });

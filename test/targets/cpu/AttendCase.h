@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// One attention problem over a paged store, and its answer in double precision from the decoded rows: what the emitted
-// kernels are compared with.
+// One attention problem over a paged store, and its answer in double precision from the decoded
+// rows: what the emitted kernels are compared with.
 
 #pragma once
 
@@ -18,7 +18,8 @@ namespace mlir::kvcache::cpu::test {
 namespace abi = ::kvcache::abi;
 using ::kvcache::test::PagedStore;
 
-/// Formats and sizes of a problem. Heads have `rows[h]` rows; the store codes what its storage codes after a commit.
+/// Formats and sizes of a problem. Heads have `rows[h]` rows; the store codes what its storage
+/// codes after a commit.
 struct AttendShape {
   std::string k = "f32", v = "f32";
   int64_t group = 1, headDim = 64;
@@ -31,7 +32,8 @@ struct AttendShape {
   abi::ElementType act = abi::ElementType::F16;
 
   std::string str() const {
-    return "k=" + k + " v=" + v + " G=" + std::to_string(group) + " D=" + std::to_string(headDim) + " T=" + std::to_string(rows[0]);
+    return "k=" + k + " v=" + v + " G=" + std::to_string(group) + " D=" + std::to_string(headDim) +
+           " T=" + std::to_string(rows[0]);
   }
 };
 
@@ -62,15 +64,17 @@ inline double distance(const std::vector<float> &got, const std::vector<double> 
 class AttendCase {
 public:
   explicit AttendCase(AttendShape shape, uint32_t seed = 7)
-      : shape_(std::move(shape)), columns_{::kvcache::test::columnOf(shape_.k, shape_.headDim, shape_.act),
-                                           ::kvcache::test::columnOf(shape_.v, shape_.headDim, shape_.act),
-                                           ::kvcache::test::columnOf("i32", 1)},
+      : shape_(std::move(shape)),
+        columns_{::kvcache::test::columnOf(shape_.k, shape_.headDim, shape_.act),
+                 ::kvcache::test::columnOf(shape_.v, shape_.headDim, shape_.act),
+                 ::kvcache::test::columnOf("i32", 1)},
         store_(columns_, shape_.rows, codedRows()), random_(seed) {
     store_.fill(seed);
     int64_t longest = *std::max_element(shape_.rows.begin(), shape_.rows.end());
     for (int64_t h = 0; h < kvHeads(); ++h) {
       for (int64_t row = 0; row < store_.rows(h); ++row) {
-        store_.setExact(2, h, row, 0, static_cast<double>(2 * row + static_cast<int64_t>(random_() % 2)));
+        store_.setExact(2, h, row, 0,
+                        static_cast<double>(2 * row + static_cast<int64_t>(random_() % 2)));
       }
     }
     fill(q, shape_.queryRows * queryHeads() * shape_.headDim, 2.0f);
@@ -82,7 +86,9 @@ public:
     for (int64_t row = 0; row < longest; ++row) {
       for (int64_t half = 0; half < 2; ++half) {
         for (int64_t i = 0; i < shape_.headDim / 2; ++i) {
-          double angle = static_cast<double>(row) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(shape_.headDim));
+          double angle =
+              static_cast<double>(row) * std::pow(10000.0, -2.0 * static_cast<double>(i) /
+                                                               static_cast<double>(shape_.headDim));
           rope.push_back(static_cast<float>(half == 0 ? std::cos(angle) : std::sin(angle)));
         }
       }
@@ -111,12 +117,17 @@ public:
     return spec;
   }
 
-  /// The arguments of a kernel in its order: the problem's own buffers and `more`. The call that follows finds a poisoned
-  /// stack.
+  /// The arguments of a kernel in its order: the problem's own buffers and `more`. The call that
+  /// follows finds a poisoned stack.
   std::vector<void *> pointers(const EmittedKernel &kernel, std::map<std::string, void *> more) {
     poisonStack();
-    more.insert({{"q", q.data()}, {"qpos", qpos.data()}, {"rope", rope.data()}, {"kBasis", kBasis.data()}, {"kMean", kMean.data()},
-                 {"vBasis", vBasis.data()}, {"vMean", vMean.data()}});
+    more.insert({{"q", q.data()},
+                 {"qpos", qpos.data()},
+                 {"rope", rope.data()},
+                 {"kBasis", kBasis.data()},
+                 {"kMean", kMean.data()},
+                 {"vBasis", vBasis.data()},
+                 {"vMean", vMean.data()}});
     std::vector<void *> args;
     for (const KernelArg &arg : kernel.args) {
       if (arg.kind == KernelArg::Kind::Store) {
@@ -142,7 +153,8 @@ public:
         const std::vector<float> &basis = c == 0 ? kBasis : vBasis;
         value = (c == 0 ? kMean : vMean)[static_cast<size_t>(head * layout.width + i)];
         for (int64_t r = 0; r < layout.rank; ++r) {
-          value += store_.exact(c, head, t, r) * basis[static_cast<size_t>((head * layout.width + i) * layout.rank + r)];
+          value += store_.exact(c, head, t, r) *
+                   basis[static_cast<size_t>((head * layout.width + i) * layout.rank + r)];
         }
       } else {
         value = store_.decoded(c, head, t, i);
@@ -174,7 +186,8 @@ public:
     }
   }
   bool visible(int64_t r, int64_t head, int64_t t) {
-    auto distance = qpos[static_cast<size_t>(r)] - static_cast<int64_t>(store_.exact(2, head, t, 0));
+    auto distance =
+        qpos[static_cast<size_t>(r)] - static_cast<int64_t>(store_.exact(2, head, t, 0));
     return (!shape_.causal || distance >= 0) && (shape_.window == 0 || distance < shape_.window);
   }
 
@@ -209,7 +222,8 @@ private:
     for (size_t i = 0; i < in.size(); ++i) {
       values[i] = 0;
       for (size_t j = 0; j < in.size(); ++j) {
-        values[i] += (__builtin_popcountll(i & j) % 2 ? -in[j] : in[j]) / std::sqrt(static_cast<double>(in.size()));
+        values[i] += (__builtin_popcountll(i & j) % 2 ? -in[j] : in[j]) /
+                     std::sqrt(static_cast<double>(in.size()));
       }
     }
   }
@@ -224,7 +238,8 @@ private:
     }
     return result;
   }
-  void attendRow(int64_t r, int64_t head, int64_t queryHead, const std::vector<std::vector<double>> &keys,
+  void attendRow(int64_t r, int64_t head, int64_t queryHead,
+                 const std::vector<std::vector<double>> &keys,
                  const std::vector<std::vector<double>> &values) {
     constexpr double never = -std::numeric_limits<double>::infinity();
     auto headRow = static_cast<size_t>(r * queryHeads() + queryHead);
@@ -236,7 +251,8 @@ private:
       for (size_t i = 0; i < dim; ++i) {
         dot += keys[t][i] * q[headRow * dim + i];
       }
-      z[t] = visible(r, head, static_cast<int64_t>(t)) ? dot / std::sqrt(static_cast<double>(dim)) : never;
+      z[t] = visible(r, head, static_cast<int64_t>(t)) ? dot / std::sqrt(static_cast<double>(dim))
+                                                       : never;
       largest = std::max(largest, z[t]);
     }
     if (largest == never) {

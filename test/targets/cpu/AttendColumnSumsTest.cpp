@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Statistics per stored row, from keys and from logits, against double precision: all rows or the last ones, per KV head or
-// per query head, set or added, masks, rows that see nothing.
+// Statistics per stored row, from keys and from logits, against double precision: all rows or the
+// last ones, per KV head or per query head, set or added, masks, rows that see nothing.
 
 #include "test/targets/cpu/AttendCase.h"
 
@@ -18,22 +18,28 @@ constexpr double before = 3.0;
 
 /// The sums over query rows [first, R), added to `before`.
 std::vector<double> expectedSums(AttendCase &problem, bool perQueryHead, int64_t first, bool adds) {
-  int64_t heads = problem.queryHeads(), group = problem.shape().group, capacity = problem.capacity();
-  std::vector<double> sums(static_cast<size_t>((perQueryHead ? heads : problem.kvHeads()) * capacity), before);
+  int64_t heads = problem.queryHeads(), group = problem.shape().group,
+          capacity = problem.capacity();
+  std::vector<double> sums(
+      static_cast<size_t>((perQueryHead ? heads : problem.kvHeads()) * capacity), before);
   for (int64_t h = 0; h < heads; ++h) {
     for (int64_t t = 0; t < problem.store().rows(h / group); ++t) {
       double &sum = sums[static_cast<size_t>((perQueryHead ? h : h / group) * capacity + t)];
       sum = !adds && (perQueryHead || h % group == 0) ? 0 : sum;
       for (int64_t r = first; r < problem.shape().queryRows; ++r) {
         double lse = problem.lse[static_cast<size_t>(r * heads + h)];
-        sum += std::isinf(lse) ? 0 : std::exp(problem.logits[static_cast<size_t>((r * heads + h) * capacity + t)] - lse);
+        sum += std::isinf(lse)
+                   ? 0
+                   : std::exp(problem.logits[static_cast<size_t>((r * heads + h) * capacity + t)] -
+                              lse);
       }
     }
   }
   return sums;
 }
 
-void check(AttendShape shape, bool perQueryHead, int64_t first, bool adds, int32_t firstPosition = 0) {
+void check(AttendShape shape, bool perQueryHead, int64_t first, bool adds,
+           int32_t firstPosition = 0) {
   if (!mlir::kvcache::cpu::test::canRun(shape.isa)) {
     GTEST_SKIP() << "this machine does not run " << nameOf(shape.isa).str();
   }
@@ -44,22 +50,31 @@ void check(AttendShape shape, bool perQueryHead, int64_t first, bool adds, int32
   AttendSpec spec = problem.spec();
   spec.sumsPerQueryHead = perQueryHead;
   KernelModule kernels;
-  EmittedKernel fromKeys = emitAttendColumnSums(*kernels.module, spec), fromLogits = emitAttendLogitSums(*kernels.module, spec);
+  EmittedKernel fromKeys = emitAttendColumnSums(*kernels.module, spec),
+                fromLogits = emitAttendLogitSums(*kernels.module, spec);
   CompiledKernels code(*kernels.module, shape.isa);
-  std::vector<float> lse(problem.lse.begin(), problem.lse.end()), logits(problem.logits.begin(), problem.logits.end());
+  std::vector<float> lse(problem.lse.begin(), problem.lse.end()),
+      logits(problem.logits.begin(), problem.logits.end());
   std::vector<double> expected = expectedSums(problem, perQueryHead, first, adds);
   constexpr int64_t blocks = 2;
   std::vector<int64_t> words{first, shape.queryRows, problem.capacity(), adds, blocks};
   std::vector<float> sums(expected.size(), before);
   EXPECT_EQ(code.run(fromKeys.name.c_str(), problem.kvHeads() * blocks,
-                     problem.pointers(fromKeys, {{"lse", lse.data()}, {"sums", sums.data()}, {"scalars", words.data()}})), 0);
+                     problem.pointers(
+                         fromKeys,
+                         {{"lse", lse.data()}, {"sums", sums.data()}, {"scalars", words.data()}})),
+            0);
   EXPECT_LT(mlir::kvcache::cpu::test::distance(sums, expected), 1e-5);
 
   expected = expectedSums(problem, perQueryHead, 0, adds);
   words = {shape.queryRows, problem.capacity(), adds, blocks};
   sums.assign(expected.size(), before);
   EXPECT_EQ(code.run(fromLogits.name.c_str(), problem.kvHeads() * blocks,
-                     problem.pointers(fromLogits, {{"lse", lse.data()}, {"logits", logits.data()}, {"sums", sums.data()}, {"scalars", words.data()}})), 0);
+                     problem.pointers(fromLogits, {{"lse", lse.data()},
+                                                   {"logits", logits.data()},
+                                                   {"sums", sums.data()},
+                                                   {"scalars", words.data()}})),
+            0);
   EXPECT_LT(mlir::kvcache::cpu::test::distance(sums, expected), 1e-5);
 }
 
@@ -103,7 +118,8 @@ TEST(AttendColumnSums, MasksAndExactSegmentsOfCodedKeys) {
   for (int64_t window : {0, 37}) {
     for (bool causal : {true, false}) {
       AttendShape shape;
-      shape.k = "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(4096), block(1)>, 5>";
+      shape.k = "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, "
+                "keep(4096), block(1)>, 5>";
       shape.group = 2;
       shape.rows = {200, 1};
       shape.queryRows = 30;

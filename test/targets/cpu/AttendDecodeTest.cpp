@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Decode attention (decode and merge kernels) against double precision: every key format with every value format, one
-// and several query heads per KV head, lengths around a tile and a page, masks, both instruction sets.
+// Decode attention (decode and merge kernels) against double precision: every key format with every
+// value format, one and several query heads per KV head, lengths around a tile and a page, masks,
+// both instruction sets.
 
 #include "test/targets/cpu/AttendCase.h"
 
@@ -29,18 +30,23 @@ struct DecodeKernels {
   }
 
   DecodeResult run(AttendCase &problem) {
-    int64_t rows = problem.shape().queryRows, heads = problem.queryHeads(), dim = problem.shape().headDim;
+    int64_t rows = problem.shape().queryRows, heads = problem.queryHeads(),
+            dim = problem.shape().headDim;
     int64_t splits = (problem.capacity() - 5 + spec.splitRows - 1) / spec.splitRows;
-    std::vector<float> partial(static_cast<size_t>(rows * heads * splits * spec.partialWidth()), NAN);
+    std::vector<float> partial(static_cast<size_t>(rows * heads * splits * spec.partialWidth()),
+                               NAN);
     std::vector<float> maxima(static_cast<size_t>(rows * heads * splits * 2), NAN);
     DecodeResult result;
     result.out.assign(static_cast<size_t>(rows * heads * dim), NAN);
     result.lse.assign(static_cast<size_t>(rows * heads), NAN);
     result.logits.assign(static_cast<size_t>(rows * heads * problem.capacity()), 0);
     std::vector<int64_t> words{rows, splits, problem.capacity()};
-    std::map<std::string, void *> buffers{{"partial", partial.data()}, {"maxima", maxima.data()}, {"logits", result.logits.data()},
-                                          {"out", result.out.data()}, {"lse", result.lse.data()}, {"scalars", words.data()}};
-    EXPECT_EQ(code->run(decode.name.c_str(), rows * problem.kvHeads() * splits, problem.pointers(decode, buffers)), 0);
+    std::map<std::string, void *> buffers{
+        {"partial", partial.data()}, {"maxima", maxima.data()},  {"logits", result.logits.data()},
+        {"out", result.out.data()},  {"lse", result.lse.data()}, {"scalars", words.data()}};
+    EXPECT_EQ(code->run(decode.name.c_str(), rows * problem.kvHeads() * splits,
+                        problem.pointers(decode, buffers)),
+              0);
     EXPECT_EQ(code->run(merge.name.c_str(), rows * heads, problem.pointers(merge, buffers)), 0);
     return result;
   }
@@ -75,7 +81,8 @@ void check(AttendShape shape, const std::vector<std::vector<int64_t>> &lengths) 
   }
 }
 
-const std::vector<std::vector<int64_t>> someLengths{{1, 1}, {63, 64}, {64, 3}, {65, 129}, {1000, 777}};
+const std::vector<std::vector<int64_t>> someLengths{
+    {1, 1}, {63, 64}, {64, 3}, {65, 129}, {1000, 777}};
 
 } // namespace
 
@@ -143,12 +150,15 @@ TEST(AttendDecode, EveryKeyFormatWithEveryValueFormat) {
       "f16",
       "bf16",
       "recent<affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(0), block(1)>",
-      "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), block(1)>, 5>",
+      "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), "
+      "block(1)>, 5>",
       "recent<affine<8, tile(channel:64), none, scale_f32, lsb(channel)>, keep(3), block(2)>",
       "recent<affine<3, tile(channel:24), min_f32, scale_bf16, lsb(channel)>, keep(0), block(1)>",
-      "sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>, 32>",
+      "sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), "
+      "block(32)>, 32>",
       "recent<affine<4, tile(token:24), zp_u8, scale_f16, lsb(token)>, keep(5), block(48)>",
-      "sinks<recent<rotated<affine<4, tile(channel:64), zp_f16, scale_f16, lsb(channel)>, hadamard>, keep(1), block(1)>, 3>",
+      "sinks<recent<rotated<affine<4, tile(channel:64), zp_f16, scale_f16, lsb(channel)>, "
+      "hadamard>, keep(1), block(1)>, 3>",
       "sinks<recent<factor<24, f16>, keep(9), block(4)>, 2>",
   };
   for (const char *k : formats) {
@@ -171,11 +181,13 @@ TEST(AttendDecode, FormatsOverShapes) {
       "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>",
       "recent<affine<4, tile(token:64), none, scale_f32, lsb(token)>, keep(0), block(64)>",
       "recent<affine<8, tile(token:4), min_f16, scale_f16, lsb(token)>, keep(0), block(4)>",
-      "recent<rotated<affine<4, tile(channel:128), zp_f16, scale_f16, lsb(channel)>, hadamard>, keep(1), block(1)>",
+      "recent<rotated<affine<4, tile(channel:128), zp_f16, scale_f16, lsb(channel)>, hadamard>, "
+      "keep(1), block(1)>",
       "recent<factor<64, bf16>, keep(9), block(4)>",
   };
   for (const char *format : formats) {
-    for (auto [group, dim] : {std::pair<int64_t, int64_t>{1, 64}, {1, 128}, {4, 128}, {3, 64}, {8, 128}}) {
+    for (auto [group, dim] :
+         {std::pair<int64_t, int64_t>{1, 64}, {1, 128}, {4, 128}, {3, 64}, {8, 128}}) {
       for (Isa isa : {Isa::V4, Isa::V3}) {
         AttendShape shape;
         shape.k = shape.v = format;

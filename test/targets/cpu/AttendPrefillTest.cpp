@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Prefill attention against double precision: element types, exact segments of coded columns, group and head sizes, blocks
-// with a remainder, masks, any number of blocks.
+// Prefill attention against double precision: element types, exact segments of coded columns, group
+// and head sizes, blocks with a remainder, masks, any number of blocks.
 
 #include "test/targets/cpu/AttendCase.h"
 
@@ -29,7 +29,8 @@ PrefillResult runPrefill(AttendCase &problem, bool wantsOut, int64_t blocks) {
   result.out.assign(static_cast<size_t>(rows * heads * spec.headDim), NAN);
   result.lse.assign(static_cast<size_t>(rows * heads), NAN);
   std::vector<int64_t> words{rows, blocks};
-  std::vector<void *> args = problem.pointers(kernel, {{"out", result.out.data()}, {"lse", result.lse.data()}, {"scalars", words.data()}});
+  std::vector<void *> args = problem.pointers(
+      kernel, {{"out", result.out.data()}, {"lse", result.lse.data()}, {"scalars", words.data()}});
   EXPECT_EQ(code.run(kernel.name.c_str(), problem.kvHeads() * blocks, args), 0);
   return result;
 }
@@ -93,8 +94,10 @@ TEST(AttendPrefill, Masks) {
 
 TEST(AttendPrefill, ExactSegmentsOfCodedColumns) {
   AttendShape shape;
-  shape.k = "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(4096), block(1)>, 5>";
-  shape.v = "recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(4096), block(1)>";
+  shape.k = "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, "
+            "keep(4096), block(1)>, 5>";
+  shape.v =
+      "recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(4096), block(1)>";
   shape.group = 2;
   shape.rows = {129, 3};
   shape.queryRows = 20;
@@ -108,7 +111,8 @@ TEST(AttendPrefill, BlocksAndPassChangeNothing) {
   shape.rows = {200};
   shape.queryRows = 77;
   AttendCase problem(shape);
-  PrefillResult one = runPrefill(problem, true, 1), many = runPrefill(problem, true, 5), passOnly = runPrefill(problem, false, 2);
+  PrefillResult one = runPrefill(problem, true, 1), many = runPrefill(problem, true, 5),
+                passOnly = runPrefill(problem, false, 2);
   EXPECT_EQ(one.out, many.out);
   EXPECT_EQ(one.lse, many.lse);
   EXPECT_EQ(one.lse, passOnly.lse);
