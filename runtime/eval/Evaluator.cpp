@@ -112,7 +112,8 @@ std::string Evaluation::partKey(const Group &group, const Column &column, int64_
       << " task=" << taskName(group.task) << " length=" << group.length
       << " question=" << questionPlaceName(group.question) << " seed=" << grid_.seed
       << " first=" << first << " count=" << samplesFrom(first)
-      << " attention=" << measuresAttention(first);
+      << " attention=" << measuresAttention(first)
+      << " calibration=" << column.method->calibratedOn;
   return key.str();
 }
 
@@ -286,14 +287,18 @@ StatusOr<EvalResult> evaluate(Decoder &decoder, const TaskMaterial &material,
 }
 
 Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &material,
-                        const std::vector<Execution *> &methods) {
-  constexpr int64_t windows = 8, bytes = 511;
-  std::vector<Execution *> waiting;
-  bool preRopeKeys = false;
-  for (Execution *method : methods) {
-    if (method->needsCalibration()) {
-      waiting.push_back(method);
-      preRopeKeys |= method->needsPreRopeKeys();
+                        const EvalGrid &grid, std::vector<EvalMethod> &methods) {
+  constexpr int64_t windows = 8, decodedRoom = 256;
+  int64_t tokens = decodedRoom;
+  for (int64_t length : grid.lengths) {
+    tokens = std::max(tokens, length + decodedRoom);
+  }
+  std::vector<EvalMethod *> waiting;
+  RecordOptions options;
+  for (EvalMethod &method : methods) {
+    if (method.execution->needsCalibration()) {
+      waiting.push_back(&method);
+      options.preRopeKeys |= method.execution->needsPreRopeKeys();
     }
   }
   if (waiting.empty()) {
@@ -302,24 +307,23 @@ Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &
   Random random{0x63616c6962};
   std::vector<Sample> samples;
   for (int64_t i = 0; i < windows; ++i) {
-    StatusOr<std::string> text = drawText(material.calibration, random, bytes);
+    StatusOr<std::string> text = drawText(material.calibration, random, tokens - 1);
     if (!text.isOk()) {
       return text.status();
     }
     samples.push_back({{byteLevelBegin}, {}});
     samples.back().context.insert(samples.back().context.end(), text->begin(), text->end());
   }
-  RecordOptions options;
-  options.preRopeKeys = preRopeKeys;
   StatusOr<Batch> batch = prefillBatch(decoder, dense, std::move(samples), options);
   if (!batch.isOk()) {
     return batch.status();
   }
-  for (Execution *method : waiting) {
+  for (EvalMethod *method : waiting) {
     for (const PromptRecording &recording : batch->recordings) {
-      KVCACHE_RETURN_IF_ERROR(calibrate(recording, *method));
+      KVCACHE_RETURN_IF_ERROR(calibrate(recording, *method->execution));
     }
-    KVCACHE_RETURN_IF_ERROR(method->finishCalibration());
+    KVCACHE_RETURN_IF_ERROR(method->execution->finishCalibration());
+    method->calibratedOn = tokens;
   }
   return Status::ok();
 }

@@ -22,6 +22,7 @@ namespace kvcache::rt {
 struct EvalMethod {
   std::string name;
   Execution *execution = nullptr; ///< not owned
+  int64_t calibratedOn = 0;       ///< tokens of a calibration window; 0: nothing to calibrate
 };
 
 /// A budget as it was asked for, and what it comes to: tokens per KV head and layer for a method
@@ -68,9 +69,11 @@ StatusOr<EvalResult> evaluate(Decoder &decoder, const TaskMaterial &material,
                               const EvalGrid &grid, const std::string &modelHash, Journal &journal,
                               const EvalHooks &hooks = {});
 
-/// Calibrates those of `methods` that need it on windows of the calibration text, prefilled with
-/// `dense`: at most 8 of 512 bytes, drawn with a fixed seed.
+/// Calibrates those of `methods` that need it on 8 windows of the calibration text, drawn with a
+/// fixed seed and prefilled with `dense`, and sets `calibratedOn`. A window has room for the
+/// longest context of the grid and what is decoded after it: keys after RoPE depend on their
+/// positions, so positions that calibration never saw would be coded badly.
 Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &material,
-                        const std::vector<Execution *> &methods);
+                        const EvalGrid &grid, std::vector<EvalMethod> &methods);
 
 } // namespace kvcache::rt

@@ -152,11 +152,8 @@ Status EvalRun::loadMethods() {
     methods_.push_back({name, execution->get()});
     executions_.push_back(std::move(*execution));
   }
-  std::vector<rt::Execution *> all;
-  for (const rt::EvalMethod &method : methods_) {
-    all.push_back(method.execution);
-  }
-  return rt::calibrateMethods(*decoder_, *all.front(), material_, all);
+  return rt::calibrateMethods(*decoder_, *methods_.front().execution, material_, request_.grid,
+                              methods_);
 }
 
 Status EvalRun::evaluate() {

@@ -127,19 +127,19 @@ static std::string factsHtml(const ReportData &data) {
   for (const std::string &word : data.argv) {
     command += (command.empty() ? "" : " ") + word;
   }
-  auto text = [](const Json &json) {
-    return json.is_null()     ? std::string("unknown")
-           : json.is_string() ? json.get<std::string>()
-                              : json.dump();
+  auto host = [&data](const char *key) {
+    Json value = data.host.is_object() ? data.host.value(key, Json()) : Json();
+    return value.is_null()     ? "unknown"
+           : value.is_string() ? value.get<std::string>()
+                               : value.dump();
   };
   std::vector<std::pair<std::string, std::string>> facts = {
       {"command", command},
       {"version", "kvasir " + data.version},
       {"model", data.model + " (hash " + data.modelHash + ")"},
       {"seed", std::to_string(data.seed)},
-      {"processor", text(data.host.value("cpu", Json())) + ", " +
-                        text(data.host.value("cores", Json())) + " cores, last-level cache " +
-                        text(data.host.value("llc_bytes", Json())) + " bytes"},
+      {"processor", host("cpu") + ", " + host("cores") + " cores, last-level cache " +
+                        host("llc_bytes") + " bytes"},
       {"settings", data.settingsName.empty() ? "published defaults" : data.settingsName}};
   std::string html = "<h2>How this was made</h2>\n<table class=\"facts\">\n";
   for (const auto &[name, value] : facts) {
