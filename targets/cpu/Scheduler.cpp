@@ -311,6 +311,9 @@ LogicalResult Scheduler::runOp(Operation *op) {
     const TensorPlace &place = tensors_[extent.getOf()];
     for (auto [axis, where] : llvm::zip(place.axes, place.places)) {
       if (axis.getName() == extent.getAxis()) {
+        if (where.lengths >= 0) {
+          return longest(extent, place, where);
+        }
         scalars_[extent] = where.capacity;
       }
     }
@@ -343,6 +346,32 @@ LogicalResult Scheduler::runOp(Operation *op) {
     return runIf(op);
   }
   return op->emitError() << "the cpu target cannot compile '" << op->getName() << "' here";
+}
+
+LogicalResult Scheduler::longest(ExtentOp extent, const TensorPlace &tensor, const AxisPlace &axis) {
+  int64_t lengths = 1;
+  for (const std::string &name : axis.lengthAxes) {
+    std::optional<int64_t> integer = findAxis(tensor.axes, name).getInteger();
+    if (!integer) {
+      return extent.emitError() << "the length of axis '" << extent.getAxis() << "' differs along '" << name << "', of unknown extent";
+    }
+    lengths *= *integer;
+  }
+  // As IR: one extent for each length, and the largest of them.
+  OpBuilder b(extent);
+  Value most;
+  for (int64_t i = 0; i < lengths; ++i) {
+    Value one = b.clone(*extent)->getResult(0);
+    scalars_[one] = builder_.fetch(axis.lengths, i);
+    if (most) {
+      auto larger = arith::MaxUIOp::create(b, extent.getLoc(), most, one);
+      pendingScalars_.push_back(larger);
+      one = larger;
+    }
+    most = one;
+  }
+  extent.replaceAllUsesWith(most);
+  return success();
 }
 
 LogicalResult Scheduler::runIf(Operation *op) {

@@ -23,6 +23,7 @@
 namespace mlir::kvcache {
 class AppendOp;
 class AttendOp;
+class ExtentOp;
 class GatherOp;
 class KernelOp;
 class RopeOp;
@@ -95,6 +96,8 @@ private:
   LogicalResult runBlock(Block &block);
   LogicalResult runOp(Operation *op);
   LogicalResult runIf(Operation *op);
+  /// The extent of a ragged axis: the largest of its lengths.
+  LogicalResult longest(ExtentOp extent, const TensorPlace &tensor, const AxisPlace &axis);
   LogicalResult finish(NextOp next);
   LogicalResult flushScalars();
   std::string kernelName(StringRef what);
