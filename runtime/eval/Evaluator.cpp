@@ -118,8 +118,14 @@ std::string Evaluation::partKey(const Group &group, const Column &column, int64_
 }
 
 CellKey Evaluation::cellKey(const Group &group, const Column &column) const {
-  return {column.method->name, column.method->execution->parameters(),  group.task, group.length,
-          group.question,      column.budget ? column.budget->text : ""};
+  CellKey key{column.method->name, column.method->execution->parameters(),
+              group.task,          group.length,
+              group.question,      ""};
+  if (column.budget) {
+    key.budget = column.budget->text;
+    key.params.erase("budget"); // a default that the budget of a run replaces
+  }
+  return key;
 }
 
 /// A rough measure of time: a decoded token costs about as much as ten prompt tokens.

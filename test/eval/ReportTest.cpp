@@ -41,7 +41,7 @@ ReportData sampleData() {
   data.seed = 7;
   data.cells = {passkeyCell("dense", 1), passkeyCell("one", 0.9), passkeyCell("two", 0.2)};
   for (const char *name : {"dense", "one", "two"}) {
-    data.methods.push_back({name, "2 fused", {}, ""});
+    data.methods.push_back({name, "-", "2 fused", {}, ""});
   }
   return data;
 }

@@ -11,12 +11,14 @@
 #include "tools/commands/HostInfo.h"
 #include "tools/commands/Progress.h"
 #include "tools/report/EvalTable.h"
+#include "tools/report/Format.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
+#include <unistd.h>
 
 namespace kvcache::tools {
 
@@ -30,7 +32,11 @@ constexpr const char *baseline = "dense";
 
 std::atomic<bool> interrupted{false};
 
-void onInterrupt(int) { interrupted = true; }
+void onInterrupt(int) {
+  interrupted = true;
+  const char text[] = "\nstopping after the current part; press again to end at once\n";
+  (void)!write(STDERR_FILENO, text, sizeof text - 1);
+}
 
 /// While it lives, SIGINT sets a flag once; a second one ends the process as usual.
 class InterruptGuard {
@@ -122,7 +128,8 @@ private:
   std::unique_ptr<rt::Decoder> decoder_;
   rt::TaskMaterial material_;
   std::vector<std::unique_ptr<rt::Execution>> executions_;
-  std::vector<rt::EvalMethod> methods_; ///< dense first
+  std::vector<rt::EvalMethod> methods_;                              ///< dense first
+  std::map<std::string, std::map<std::string, std::string>> chosen_; ///< parameters, by name
 };
 
 Status EvalRun::loadMethods() {
@@ -150,6 +157,7 @@ Status EvalRun::loadMethods() {
       }
     }
     methods_.push_back({name, execution->get()});
+    chosen_[name] = choice.parameters;
     executions_.push_back(std::move(*execution));
   }
   return rt::calibrateMethods(*decoder_, *methods_.front().execution, material_, request_.grid,
@@ -180,8 +188,9 @@ Status EvalRun::evaluate() {
   };
   InterruptGuard guard;
   std::vector<rt::EvalMethod> others(methods_.begin() + 1, methods_.end());
-  StatusOr<rt::EvalResult> result = rt::evaluate(*decoder_, material_, methods_.front(), others,
-                                                 grid, data_.modelHash, journal, hooks);
+  StatusOr<rt::EvalResult> result =
+      rt::evaluate(*decoder_, material_, methods_.front(), others, grid,
+                   data_.modelHash + " version=" + data_.version, journal, hooks);
   KVCACHE_RETURN_IF_ERROR(result.status());
   data_.cells = std::move(result->cells);
   data_.interrupted = result->interrupted;
@@ -195,6 +204,7 @@ Status EvalRun::reportKernels() {
     status = status.isOk() ? fused : status;
     ReportedMethod reported;
     reported.name = method.name;
+    reported.settings = settingsText(chosen_[method.name]);
     reported.kernels = kernelStatusText(method.execution->kernels());
     data_.methods.push_back(reported);
   }

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kvcache::tools {
 
 using rt::CellReport;
@@ -47,6 +49,7 @@ static std::vector<TableCell> evalLine(const CellReport &cell) {
       {budgetText(cell)},
       {keptText(cell)},
       {bytesText(cell.bytesMeasured)},
+      {bytesText(std::max(0.0, cell.residentBytes))},
       {numberText(cell.bitsPerValueK)},
       {numberText(cell.bitsPerValueV)},
       {numberText(cell.kld.mean)},
@@ -73,6 +76,9 @@ Table evalTable(const ReportData &data) {
       {"budget", "Tokens per head and layer that were asked for: a share, a number, or bytes"},
       {"kept", "Tokens kept per layer and head, least to most"},
       {"bytes", "Bytes of the cache after compression, as its allocator counts them"},
+      {"resident",
+       "Growth of the process's resident memory while the cache was made: a witness from "
+       "outside; memory used again does not show"},
       {"k bits", "Stored bits of keys over values of all tokens seen"},
       {"v bits", "Stored bits of values over values of all tokens seen"},
       {"KLD mean", "KL divergence from dense in nats, mean over all tokens fed after compression"},
@@ -116,12 +122,24 @@ TableCell timingCell(const ReportedMethod &method) {
 
 } // namespace
 
+/// "0.25 of the tokens ..." of all budgets of the cells.
+static std::string budgetsText(const ReportData &data) {
+  std::vector<std::string> budgets;
+  for (const CellReport &cell : data.cells) {
+    bool isNew = std::find(budgets.begin(), budgets.end(), cell.key.budget) == budgets.end();
+    if (isNew && !cell.key.budget.empty()) {
+      budgets.push_back(cell.key.budget);
+    }
+  }
+  return fmt::format("{} of a context's tokens per layer and KV head, for methods that take one",
+                     budgets.empty() ? "none" : fmt::format("{}", fmt::join(budgets, ", ")));
+}
+
 Table demoTable(const ReportData &data) {
   Table table;
   table.columns = {
       {"method", "The compression method", true},
-      {"settings", "Parameters that the method was compiled with", true},
-      {"budget", "Tokens per head and layer that were asked for"},
+      {"settings", "Parameters that differ from the method's defaults", true},
       {"kept", "Tokens kept per layer and head, least to most"},
       {"bytes", "Bytes of the cache after compression, as its allocator counts them"},
       {"bits", "Stored bits over values of all tokens seen, mean of keys and values"},
@@ -140,8 +158,7 @@ Table demoTable(const ReportData &data) {
     const CellReport &text = *line.text;
     table.rows.push_back({
         {text.key.method},
-        {settingsText(text.key.params)},
-        {budgetText(text)},
+        {line.method->settings},
         {keptText(text)},
         {bytesText(text.bytesMeasured)},
         {numberText((text.bitsPerValueK + text.bitsPerValueV) / 2)},
@@ -157,7 +174,8 @@ Table demoTable(const ReportData &data) {
         {numberText(text.decodeTokensPerSecond)},
     });
   }
-  table.notes = {"Recall with its 95 % Wilson interval; in parentheses (grey) where dense answers "
+  table.notes = {"Budget: " + budgetsText(data) + ".",
+                 "Recall with its 95 % Wilson interval; in parentheses (grey) where dense answers "
                  "less than 90 %.",
                  "tokens/s: the cache of this model fits in the processor's last-level cache, so "
                  "they say nothing about large models."};

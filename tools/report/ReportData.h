@@ -29,7 +29,8 @@ struct AttendTiming {
 /// What is said of a method beside its cells.
 struct ReportedMethod {
   std::string name;
-  std::string kernels; ///< "3 fused", or what is not and why
+  std::string settings; ///< parameters that were chosen; "-": none, all are defaults
+  std::string kernels;  ///< "3 fused", or what is not and why
   std::optional<AttendTiming> timing;
   std::string timingMissing; ///< why there is no timing; empty when there is one
 };
