@@ -33,6 +33,16 @@ struct Draft {
   std::vector<std::pair<std::string, std::string>> questions;
 };
 
+/// Variables and their values; lines as they are assigned.
+struct Assignments {
+  std::vector<std::string> names, values, lines;
+  int64_t bytes = 0; ///< of all lines
+};
+
+std::pair<std::string, std::string> question(const Assignments &made, int64_t index) {
+  return {"print " + made.names[index] + " -> ", made.values[index]};
+}
+
 /// Draws from one sample's stream and keeps the first failure.
 class Maker {
 public:
@@ -43,14 +53,18 @@ public:
 
 private:
   Draft passkey();
-  Draft assignments(bool aliases);
+  Draft needles();
+  Draft variables();
   Draft keyValues(int64_t questions);
   Draft copy();
   Draft text();
 
   /// Bytes left for filler next to `taken` other bytes; a failure when there are none.
   int64_t room(int64_t taken);
+  Assignments assign(int64_t count, bool aliases);
   std::string filler(int64_t bytes);
+  /// Filler that takes `bytes` with the newline that ends it; nothing for 0.
+  std::string fillerLine(int64_t bytes) { return bytes > 0 ? filler(bytes - 1) + "\n" : ""; }
   std::string word();
   std::vector<std::string> distinctWords(int64_t count);
   /// Positive parts of `total`, `count` of them, drawn alike.
@@ -117,37 +131,60 @@ Draft Maker::passkey() {
           {{"\nWhat is the pass key? The pass key is ", key}}};
 }
 
-/// Lines `Xd = digits` with `F\n` between them; with `aliases`, about half of the lines after the
-/// first are `Xd = Ye` of a variable above, and `F\n` is before and after all lines.
-Draft Maker::assignments(bool aliases) {
-  int64_t count = aliases ? 5 : 4;
-  std::vector<std::string> names, values, lines;
-  int64_t taken = 0;
-  while (static_cast<int64_t>(names.size()) < count) {
+/// Names like `K3` with their values; `aliases`: about half of those after the first are the name
+/// of another.
+Assignments Maker::assign(int64_t count, bool aliases) {
+  Assignments made;
+  while (static_cast<int64_t>(made.names.size()) < count) {
     std::string name = {static_cast<char>('A' + random_.between(0, 25)),
                         static_cast<char>('0' + random_.between(0, 9))};
-    if (std::find(names.begin(), names.end(), name) != names.end()) {
+    if (std::find(made.names.begin(), made.names.end(), name) != made.names.end()) {
       continue;
     }
-    bool alias = aliases && !names.empty() && random_.between(0, 1) == 1;
-    size_t source = alias ? random_.between(0, static_cast<int64_t>(names.size()) - 1) : 0;
-    values.push_back(alias ? values[source] : std::to_string(random_.between(100, 9998)));
-    lines.push_back(name + " = " + (alias ? names[source] : values.back()) + "\n");
-    names.push_back(name);
-    taken += lines.back().size();
+    bool alias = aliases && !made.names.empty() && random_.between(0, 1) == 1;
+    size_t source = alias ? random_.between(0, static_cast<int64_t>(made.names.size()) - 1) : 0;
+    std::string value = alias ? made.values[source] : std::to_string(random_.between(100, 9998));
+    made.lines.push_back(name + " = " + (alias ? made.names[source] : value) + "\n");
+    made.names.push_back(name);
+    made.values.push_back(value);
+    made.bytes += made.lines.back().size();
   }
-  // A filler of n bytes takes n + 1 with its newline; one of no bytes is left out. Aliases stay
-  // close together, or the model would be tested on chains that it never saw.
-  std::vector<int64_t> parts = partition(room(taken), aliases ? 2 : count + 1);
+  return made;
+}
+
+/// Three lines `Xd = digits` with `F\n` around each.
+Draft Maker::needles() {
+  Assignments made = assign(3, /*aliases=*/false);
+  std::vector<int64_t> parts = partition(room(made.bytes), made.lines.size() + 1);
   Draft draft;
-  for (int64_t i = 0; i <= count; ++i) {
-    bool hasFiller = !aliases || i == 0 || i == count;
-    int64_t part = hasFiller ? parts[std::min<int64_t>(i, parts.size() - 1)] : 0;
-    draft.context += part > 0 ? filler(part - 1) + "\n" : "";
-    draft.context += i < count ? lines[i] : "";
+  for (size_t i = 0; i <= made.lines.size(); ++i) {
+    draft.context += fillerLine(parts[i]) + (i < made.lines.size() ? made.lines[i] : "");
   }
-  int64_t asked = random_.between(0, count - 1);
-  draft.questions = {{"print " + names[asked] + " -> ", values[asked]}};
+  draft.questions = {question(made, random_.between(0, 2))};
+  return draft;
+}
+
+/// `F\n`, four lines of which some are `Xd = Ye`, then short `F\n` and the printed values of other
+/// variables than the one that is asked for, in random order.
+Draft Maker::variables() {
+  Assignments made = assign(4, /*aliases=*/true);
+  int64_t asked = random_.between(0, 3);
+  int64_t left = room(made.bytes), before = random_.between(0, left);
+  left -= before;
+  Draft draft;
+  draft.context = fillerLine(before);
+  for (const std::string &line : made.lines) {
+    draft.context += line;
+  }
+  while (left > 0) {
+    int64_t other = (asked + random_.between(1, 3)) % 4;
+    std::string print = "print " + made.names[other] + " -> " + made.values[other] + "\n";
+    bool prints = random_.between(0, 1) == 1 && static_cast<int64_t>(print.size()) <= left;
+    std::string event = prints ? print : fillerLine(std::min(left, random_.between(10, 40)));
+    draft.context += event;
+    left -= event.size();
+  }
+  draft.questions = {question(made, asked)};
   return draft;
 }
 
@@ -163,7 +200,7 @@ Draft Maker::keyValues(int64_t questions) {
   }
   std::vector<int64_t> parts = partition(room(lines.size()), 2);
   Draft draft;
-  draft.context = (parts[0] > 0 ? filler(parts[0] - 1) + "\n" : "") + lines + filler(parts[1]);
+  draft.context = fillerLine(parts[0]) + lines + filler(parts[1]);
   std::vector<int64_t> asked;
   while (asked.size() < static_cast<size_t>(questions)) {
     int64_t index = random_.between(0, static_cast<int64_t>(words.size()) - 1);
@@ -175,9 +212,11 @@ Draft Maker::keyValues(int64_t questions) {
   return draft;
 }
 
-/// A line of words three times, `F\n` between them; the question begins the fourth.
+/// A line of words at least three times, `F\n` between them; the question begins the next.
 Draft Maker::copy() {
-  constexpr int64_t wordsPerLine = 8, repeats = 3;
+  constexpr int64_t wordsPerLine = 8;
+  // Filler between repeats stays as short as in training: about 100 bytes, the line takes about 50.
+  int64_t repeats = std::max<int64_t>(3, bytes_ / 150);
   std::vector<std::string> words = distinctWords(wordsPerLine);
   std::string line;
   for (const std::string &next : words) {
@@ -187,7 +226,7 @@ Draft Maker::copy() {
   std::vector<int64_t> parts = partition(room(repeats * line.size()), repeats);
   Draft draft;
   for (int64_t i = 0; i < repeats; ++i) {
-    draft.context += line + (parts[i] > 0 ? filler(parts[i] - 1) + "\n" : "");
+    draft.context += line + fillerLine(parts[i]);
   }
   draft.questions = {{words[0] + " " + words[1] + " ", words[2] + " " + words[3]}};
   return draft;
@@ -205,13 +244,13 @@ StatusOr<Draft> Maker::make(Task task) {
     draft = passkey();
     break;
   case Task::Needles:
-    draft = assignments(/*aliases=*/false);
+    draft = needles();
     break;
   case Task::KeyValue:
     draft = keyValues(1);
     break;
   case Task::Variables:
-    draft = assignments(/*aliases=*/true);
+    draft = variables();
     break;
   case Task::Copy:
     draft = copy();
