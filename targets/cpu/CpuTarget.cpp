@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Schedules every program once for each instruction set (the register tiles differ) and packs the objects into one
-// executable. Invariant: the schedules of all instruction sets are the same; only code differs.
+// The CPU target: schedules every program once for each instruction set (the register tiles differ) and packs the
+// objects into one executable. Invariant: the schedules of all instruction sets are the same; only code differs.
 
-#include "targets/cpu/CpuTarget.h"
-
+#include "runtime/exec/Executor.h"
+#include "runtime/exec/HostCpu.h"
 #include "runtime/exec/Kvx.h"
+#include "targets/Target.h"
+#include "targets/cpu/CpuPipeline.h"
 #include "targets/cpu/Scheduler.h"
 
 #include "mlir/IR/Builders.h"
@@ -49,26 +51,78 @@ LogicalResult schedule(MethodOp method, const ::kvcache::rt::Geometry &geometry,
   return done;
 }
 
-} // namespace
+class CpuTarget final : public Target {
+public:
+  StringRef name() const override { return "cpu"; }
+  Stage stage() const override { return Stage::Fused; }
+  bool makesExecutables() const override { return true; }
+  void registerDialects(DialectRegistry &registry) const override { registerKernelDialects(registry); }
+  std::vector<std::string> hostIsas() const override {
+    std::vector<std::string> isas;
+    for (auto &[name, isa] : isaNames) {
+      if (::kvcache::rt::checkRunnable(::kvcache::rt::HostCpu::detect(), nameOf(isa).str(), featuresOf(isa)).isOk()) {
+        isas.insert(isas.begin(), name.str());
+      }
+    }
+    return isas;
+  }
 
-FailureOr<CpuArtifact> compileForCpu(MethodOp method, const ::kvcache::rt::Geometry &geometry, const CpuTargetOptions &options) {
-  CpuArtifact artifact;
-  artifact.executable = std::make_unique<proto::Executable>();
-  describeGeometry(geometry, *artifact.executable->mutable_geometry());
-  for (auto [i, isa] : llvm::enumerate(options.isas)) {
+  FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &geometry, const TargetOptions &options) const override {
+    SmallVector<Isa> isas;
+    for (auto &[name, isa] : isaNames) {
+      if (options.isas.empty() || llvm::is_contained(options.isas, name)) {
+        isas.push_back(isa);
+      }
+    }
+    for (const std::string &wanted : options.isas) {
+      if (llvm::none_of(isaNames, [&](auto &known) { return known.first == wanted; })) {
+        return method.emitError() << "unknown instruction set '" << wanted << "', expected v3 or v4";
+      }
+    }
+    Artifact artifact;
+    artifact.executable = std::make_shared<proto::Executable>();
+    describeGeometry(geometry, *artifact.executable->mutable_geometry());
+    artifact.executable->set_target(name().str());
+    for (auto [i, isa] : llvm::enumerate(isas)) {
+      if (failed(compileFor(isa, i == 0, method, geometry, options, artifact))) {
+        return failure();
+      }
+    }
+    return artifact;
+  }
+
+  FailureOr<std::unique_ptr<::kvcache::rt::Execution>>
+  load(MethodOp method, const ::kvcache::rt::Geometry &, std::shared_ptr<const proto::Executable> executable,
+       const TargetOptions &options) const override {
+    ::kvcache::rt::CompiledOptions compiled;
+    compiled.captureScores = options.captureScores;
+    auto execution = ::kvcache::rt::CompiledExecution::create(std::move(executable), compiled);
+    if (!execution.isOk()) {
+      return method.emitError() << execution.status().message();
+    }
+    return std::unique_ptr<::kvcache::rt::Execution>(std::move(*execution));
+  }
+
+private:
+  /// In the order objects are packed; the last is the widest.
+  static constexpr std::pair<StringLiteral, Isa> isaNames[] = {{"v3", Isa::V3}, {"v4", Isa::V4}};
+
+  /// Adds the object of one instruction set; the first one also writes the schedule.
+  LogicalResult compileFor(Isa isa, bool first, MethodOp method, const ::kvcache::rt::Geometry &geometry, const TargetOptions &options,
+                           Artifact &artifact) const {
     proto::Executable scratch;
-    proto::Executable &executable = i == 0 ? *artifact.executable : scratch;
+    proto::Executable &executable = first ? *artifact.executable : scratch;
     OwningOpRef<ModuleOp> kernels = ModuleOp::create(method.getLoc());
     if (failed(schedule(method, geometry, isa, executable, *kernels))) {
       return failure();
     }
-    if (i == 0) {
+    if (first) {
       llvm::raw_string_ostream(artifact.kernelIr) << *kernels;
     }
     CpuOptions cpu;
     cpu.isa = isa;
-    cpu.wantLlvmIr = options.wantLlvmIr && i == 0;
-    cpu.wantAssembly = options.wantAssembly && i == 0;
+    cpu.wantLlvmIr = options.wantLlvmIr && first;
+    cpu.wantAssembly = options.wantAssembly && first;
     FailureOr<CpuCode> code = compileKernels(*kernels, cpu);
     if (failed(code)) {
       return failure();
@@ -85,8 +139,19 @@ FailureOr<CpuArtifact> compileForCpu(MethodOp method, const ::kvcache::rt::Geome
     artifact.objects.push_back(std::move(code->object));
     artifact.llvmIr += code->llvmIr;
     artifact.assembly += code->assembly;
+    return success();
   }
-  return artifact;
-}
+};
+
+} // namespace
 
 } // namespace mlir::kvcache::cpu
+
+namespace mlir::kvcache {
+
+const Target &cpuTarget() {
+  static const cpu::CpuTarget target;
+  return target;
+}
+
+} // namespace mlir::kvcache

@@ -9,10 +9,7 @@
 #include "dialect/MethodOps.h"
 #include "frontends/MethodSource.h"
 #include "passes/pipelines/Stages.h"
-#include "runtime/exec/Executor.h"
-#include "runtime/exec/HostCpu.h"
-#include "targets/cpu/CpuTarget.h"
-#include "targets/reference/ReferenceTarget.h"
+#include "targets/TargetRegistry.h"
 #include "tools/compiler/Summaries.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -98,151 +95,192 @@ void describeParameters(MethodOp method, google::protobuf::Map<std::string, std:
 
 } // namespace
 
-struct CompilerProvider::State {
-  /// Each compilation has a context of its own: methods come from users, and contexts keep all they ever saw.
-  struct Loaded {
-    MLIRContext context;
-    LoadedMethods methods;
-    ComposeRequest compose;
-  };
+/// One compilation. It has a context of its own: methods come from users, and contexts keep all they ever saw.
+struct CompilerProvider::Compilation {
+  Compilation(const Target &target, const rt::Geometry &geometry)
+      : target(target), geometry(geometry), context(registryOf(target), MLIRContext::Threading::DISABLED), diagnostic(context) {
+    // Emitters create ops of every dialect that the target registers, which nothing has parsed before.
+    context.loadAllAvailableDialects();
+    context.printOpOnDiagnostic(false);
+  }
 
-  static LogicalResult load(Loaded &loaded, const std::string &method, const std::map<std::string, std::string> &parameters) {
-    // Emitters create ops of every kernel dialect, which nothing has parsed before.
-    loaded.context.loadAllAvailableDialects();
-    loaded.context.printOpOnDiagnostic(false);
-    FailureOr<LoadedMethods> methods = loadMethods(loaded.context, method, parameters);
-    if (failed(methods)) {
-      return failure();
+  Status read(const std::string &method, const std::map<std::string, std::string> &parameters) {
+    FailureOr<LoadedMethods> loaded = loadMethods(context, method, parameters);
+    if (failed(loaded)) {
+      return diagnostic.status("the method could not be read");
     }
-    loaded.methods = std::move(*methods);
-    loaded.compose.parts = loaded.methods.parts;
-    loaded.compose.bases = loaded.methods.bases;
+    methods = std::move(*loaded);
+    compose.parts = methods.parts;
+    compose.bases = methods.bases;
     for (const auto &[name, value] : parameters) {
-      loaded.compose.overrides[name] = value;
+      compose.overrides[name] = value;
     }
-    return success();
+    return Status::ok();
+  }
+
+  StatusOr<MethodOp> runTo(Stage stage) {
+    FailureOr<MethodOp> method = runStages(*methods.module, compose, toMethodGeometry(geometry), stage);
+    if (failed(method)) {
+      return diagnostic.status("the method could not be compiled");
+    }
+    return *method;
+  }
+
+  /// The text of the composed method names it for good: its hash is the method's.
+  StatusOr<std::string> composedText() {
+    StatusOr<MethodOp> composed = runTo(Stage::Composed);
+    KVCACHE_RETURN_IF_ERROR(composed.status());
+    std::string text = printed(*composed);
+    composed->erase();
+    return text;
+  }
+
+  const Target &target;
+  rt::Geometry geometry;
+  MLIRContext context;
+  FirstDiagnostic diagnostic;
+  LoadedMethods methods;
+  ComposeRequest compose;
+
+private:
+  static DialectRegistry registryOf(const Target &target) {
+    DialectRegistry registry;
+    target.registerDialects(registry);
+    return registry;
   }
 };
 
-CompilerProvider::CompilerProvider() : state_(std::make_unique<State>()) {}
-CompilerProvider::~CompilerProvider() = default;
+namespace {
+
+StatusOr<const Target *> targetCalled(const std::string &name) {
+  if (const Target *target = findTarget(name)) {
+    return target;
+  }
+  std::vector<std::string> known;
+  for (const Target *target : allTargets()) {
+    known.push_back(target->name().str());
+  }
+  return Status::badInput("unknown target '" + name + "', expected " + llvm::join(known, " or "));
+}
+
+/// Names the executable and says where it comes from.
+void describe(const std::string &name, MethodOp method, const std::string &composedText, proto::Executable &executable) {
+  executable.set_producer("kvasir " KVASIR_VERSION ", LLVM " LLVM_VERSION_STRING);
+  executable.set_method(name);
+  executable.set_method_hash(hashOf(composedText));
+  executable.set_composed_ir(composedText);
+  describeParameters(method, *executable.mutable_parameters());
+  if (!executable.has_token_budget()) {
+    executable.set_budget_refusal(budgetRefusal(name, method));
+  }
+}
+
+/// The text or bytes that `--emit` asked for.
+StatusOr<std::string> emittedForm(const std::string &form, const Artifact &artifact) {
+  if (form == "mlir:kernels") {
+    return artifact.kernelIr;
+  }
+  if (form == "llvm") {
+    return artifact.llvmIr;
+  }
+  if (form == "asm") {
+    return artifact.assembly;
+  }
+  if (form == "so") {
+    return artifact.objects.front();
+  }
+  if (!form.empty()) {
+    return Status::badInput("unknown form '" + form + "', expected mlir:STAGE, llvm, asm or so");
+  }
+  return std::string();
+}
+
+} // namespace
 
 StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request) {
   auto started = std::chrono::steady_clock::now();
   KVCACHE_RETURN_IF_ERROR(checkGeometryIsWhole(request.geometry));
-  DialectRegistry registry;
-  cpu::registerKernelDialects(registry);
-  State::Loaded loaded{MLIRContext(registry, MLIRContext::Threading::DISABLED), {}, {}};
-  FirstDiagnostic diagnostic(loaded.context);
-  if (failed(State::load(loaded, request.method, request.parameters))) {
-    return diagnostic.status("the method could not be read");
-  }
-
-  StringRef emit = request.emit;
-  Stage last = Stage::Fused;
-  bool stopsAtStage = emit.consume_front("mlir:") && emit != "kernels";
-  if (stopsAtStage) {
-    std::optional<Stage> stage = stageFromName(emit);
+  StatusOr<const Target *> target = targetCalled(request.target);
+  KVCACHE_RETURN_IF_ERROR(target.status());
+  Compilation compilation(**target, request.geometry);
+  KVCACHE_RETURN_IF_ERROR(compilation.read(request.method, request.parameters));
+  CompileResult result;
+  StringRef stageName = request.emit;
+  if (stageName.consume_front("mlir:") && stageName != "kernels") {
+    std::optional<Stage> stage = stageFromName(stageName);
     if (!stage) {
-      return Status::badInput("unknown stage '" + emit.str() + "', expected composed, specialized, decomposed, fused or kernels");
+      return Status::badInput("unknown stage '" + stageName.str() + "', expected composed, specialized, decomposed, fused or kernels");
     }
-    last = *stage;
-  }
-  MethodGeometry geometry = toMethodGeometry(request.geometry);
-  // The composed text names the method for good: its hash is the method's.
-  FailureOr<MethodOp> composed = runStages(*loaded.methods.module, loaded.compose, geometry, Stage::Composed);
-  if (failed(composed)) {
-    return diagnostic.status("the method could not be composed");
-  }
-  std::string composedText = printed(*composed);
-  auto result = CompileResult();
-  composed->erase();
-  FailureOr<MethodOp> method = runStages(*loaded.methods.module, loaded.compose, geometry, last);
-  if (failed(method)) {
-    return diagnostic.status("the method could not be compiled");
-  }
-  if (stopsAtStage) {
+    StatusOr<MethodOp> method = compilation.runTo(*stage);
+    KVCACHE_RETURN_IF_ERROR(method.status());
     result.emitted = printed(*method) + "\n";
     return result;
   }
 
-  cpu::CpuTargetOptions options;
-  options.wantLlvmIr = emit == "llvm";
-  options.wantAssembly = emit == "asm";
-  if (!request.isas.empty()) {
-    options.isas.clear();
-    for (const std::string &isa : request.isas) {
-      if (isa != "v3" && isa != "v4") {
-        return Status::badInput("unknown instruction set '" + isa + "', expected v3 or v4");
-      }
-      options.isas.push_back(isa == "v3" ? cpu::Isa::V3 : cpu::Isa::V4);
-    }
-  }
-  FailureOr<cpu::CpuArtifact> artifact = cpu::compileForCpu(*method, request.geometry, options);
+  StatusOr<std::string> composedText = compilation.composedText();
+  KVCACHE_RETURN_IF_ERROR(composedText.status());
+  StatusOr<MethodOp> method = compilation.runTo((*target)->stage());
+  KVCACHE_RETURN_IF_ERROR(method.status());
+  TargetOptions options;
+  options.isas = request.isas;
+  options.wantLlvmIr = request.emit == "llvm";
+  options.wantAssembly = request.emit == "asm";
+  FailureOr<Artifact> artifact = (*target)->compile(*method, request.geometry, options);
   if (failed(artifact)) {
-    return diagnostic.status("the method could not be compiled");
+    return compilation.diagnostic.status("the method could not be compiled");
   }
-  proto::Executable &executable = *artifact->executable;
-  executable.set_producer("kvasir " KVASIR_VERSION ", LLVM " LLVM_VERSION_STRING);
-  executable.set_target("cpu");
-  executable.set_method(request.method);
-  executable.set_method_hash(hashOf(composedText));
-  executable.set_composed_ir(composedText);
-  describeParameters(*method, *executable.mutable_parameters());
-  if (!executable.has_token_budget()) {
-    executable.set_budget_refusal(budgetRefusal(request.method, *method));
-  }
-  if (request.emit == "mlir:kernels") {
-    result.emitted = artifact->kernelIr;
-  } else if (emit == "llvm") {
-    result.emitted = artifact->llvmIr;
-  } else if (emit == "asm") {
-    result.emitted = artifact->assembly;
-  } else if (emit == "so") {
-    result.emitted = artifact->objects.front();
-  } else if (!request.emit.empty()) {
-    return Status::badInput("unknown form '" + request.emit + "', expected mlir:STAGE, llvm, asm or so");
-  }
+  describe(request.method, *method, *composedText, *artifact->executable);
+  StatusOr<std::string> emitted = emittedForm(request.emit, *artifact);
+  KVCACHE_RETURN_IF_ERROR(emitted.status());
+  result.emitted = std::move(*emitted);
   result.executable = std::move(artifact->executable);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
 }
 
 StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequest &request) {
-  if (request.target == "reference") {
-    KVCACHE_RETURN_IF_ERROR(checkGeometryIsWhole(request.geometry));
-    DialectRegistry registry;
-    cpu::registerKernelDialects(registry);
-    State::Loaded loaded{MLIRContext(registry, MLIRContext::Threading::DISABLED), {}, {}};
-    FirstDiagnostic diagnostic(loaded.context);
-    if (failed(State::load(loaded, request.method, request.parameters))) {
-      return diagnostic.status("the method could not be read");
+  KVCACHE_RETURN_IF_ERROR(checkGeometryIsWhole(request.geometry));
+  StatusOr<const Target *> target = targetCalled(request.target);
+  KVCACHE_RETURN_IF_ERROR(target.status());
+  std::shared_ptr<proto::Executable> executable;
+  if ((*target)->makesExecutables()) {
+    CompileRequest compileRequest{request.method, request.parameters, request.geometry, {}, "", request.target};
+    std::vector<std::string> isas = (*target)->hostIsas();
+    if (isas.empty()) {
+      return Status::badInput("target '" + request.target + "' makes no code that runs on this processor: x86-64-v3 (AVX2) is the least");
     }
-    FailureOr<MethodOp> method = runStages(*loaded.methods.module, loaded.compose, toMethodGeometry(request.geometry), Stage::Composed);
-    if (failed(method)) {
-      return diagnostic.status("the method could not be composed");
-    }
-    FailureOr<std::unique_ptr<rt::Execution>> execution = createReferenceExecution(*method, request.geometry);
-    if (failed(execution)) {
-      return diagnostic.status("the reference target cannot run the method");
-    }
-    if (request.requireFused) {
-      return Status::checkFailed("--require-fused: the reference target fuses nothing");
-    }
-    return std::move(*execution);
+    compileRequest.isas = {isas.front()};
+    StatusOr<CompileResult> compiled = compile(compileRequest);
+    KVCACHE_RETURN_IF_ERROR(compiled.status());
+    executable = compiled->executable;
   }
-  if (request.target != "cpu") {
-    return Status::badInput("unknown target '" + request.target + "', expected cpu or reference");
-  }
-  CompileRequest compileRequest{request.method, request.parameters, request.geometry, {}, ""};
-  compileRequest.isas = {rt::HostCpu::detect().features.count("avx512f") != 0 ? "v4" : "v3"};
-  StatusOr<CompileResult> compiled = compile(compileRequest);
-  KVCACHE_RETURN_IF_ERROR(compiled.status());
-  rt::CompiledOptions options;
+  Compilation compilation(**target, request.geometry);
+  KVCACHE_RETURN_IF_ERROR(compilation.read(request.method, request.parameters));
+  StatusOr<MethodOp> method = compilation.runTo(Stage::Composed);
+  KVCACHE_RETURN_IF_ERROR(method.status());
+  TargetOptions options;
   options.captureScores = request.captureScores;
-  StatusOr<std::unique_ptr<rt::CompiledExecution>> execution = rt::CompiledExecution::create(compiled->executable, options);
-  KVCACHE_RETURN_IF_ERROR(execution.status());
-  return std::unique_ptr<rt::Execution>(std::move(*execution));
+  FailureOr<std::unique_ptr<rt::Execution>> execution = (*target)->load(*method, request.geometry, executable, options);
+  if (failed(execution)) {
+    return compilation.diagnostic.status("the method could not be loaded");
+  }
+  if (request.requireFused) {
+    for (const rt::KernelReport &kernel : (*execution)->kernels()) {
+      if (kernel.status != "fused") {
+        return Status::checkFailed("--require-fused: kernel '" + kernel.name + "' is " + kernel.status +
+                                   (kernel.reason.empty() ? "" : ": " + kernel.reason));
+      }
+    }
+  }
+  return std::move(*execution);
+}
+
+std::vector<std::string> CompilerProvider::targets() const {
+  std::vector<std::string> names;
+  for (const Target *target : allTargets()) {
+    names.push_back(target->name().str());
+  }
+  return names;
 }
 
 StatusOr<MethodSummary> CompilerProvider::summary(const std::string &method, const std::map<std::string, std::string> &parameters) {

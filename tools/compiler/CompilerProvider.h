@@ -22,6 +22,7 @@ struct CompileRequest {
   /// Text to return instead of an executable: "mlir:STAGE" (composed, specialized, decomposed, fused, kernels),
   /// "llvm", "asm"; "so" returns the bytes of the shared object; empty: the executable alone.
   std::string emit;
+  std::string target = "cpu";
 };
 
 struct CompileResult {
@@ -32,12 +33,9 @@ struct CompileResult {
 
 class CompilerProvider final : public MethodProvider {
 public:
-  CompilerProvider();
-  ~CompilerProvider() override;
-
   rt::StatusOr<std::unique_ptr<rt::Execution>> load(const MethodRequest &request) override;
   std::vector<MethodSummary> shipped() override;
-  std::vector<std::string> targets() const override { return {"cpu", "reference"}; }
+  std::vector<std::string> targets() const override;
 
   /// What is known of any method, with `parameters` set. Bad input with file and line when the text is at fault.
   rt::StatusOr<MethodSummary> summary(const std::string &method, const std::map<std::string, std::string> &parameters);
@@ -45,8 +43,7 @@ public:
   rt::StatusOr<CompileResult> compile(const CompileRequest &request);
 
 private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Compilation;
 };
 
 } // namespace kvcache::tools
