@@ -44,6 +44,7 @@ class Case:
     start: int = 0                   # > 0: positions start here and have holes
     stepped: bool = False            # spectrum that falls in steps after every D / 4 channels
     tiny_keys: bool = False          # every fifth key has a norm near 1e-6
+    blind: int = 0                   # > 0: attention falls on this many last rows; before them it underflows to 0
     value_scale: float = 1.0
     pre_rope: bool = False           # give layers.i.k_pre
     calib_tokens: int = 0            # > 0: a calibration file of so many rows
@@ -141,6 +142,9 @@ class _Sampler:
         if case.repeat:
             source = np.arange(tokens) % case.repeat
             rotated[:, :tokens], values[:, :tokens] = rotated[:, source], values[:, source]
+        if case.blind:
+            rotated[:, :, 0], queries[:, :, 0] = 0.0, 30.0
+            rotated[:, tokens - case.blind:, 0] = 30.0
         values = values * case.value_scale
         if case.tiny_keys:
             norms = np.linalg.norm(rotated[:, ::5], axis=-1, keepdims=True)
@@ -266,6 +270,8 @@ def _by_parameter(method):
             Case("floor-half", params={"floor": 0.5}, **big),
             Case("floor-1", params={"floor": 1.0}, **big),
             Case("normalized", params={"normalize": True}, **big),
+            # All prefix scores are 0, as the window's rows would be: only the prefix may be counted.
+            Case("blind-prefix", blind=32, steps=0, queries=0, **dict(big, budget="150")),
             Case("four-heads", heads=4, group=2, budget="70"),
             Case("kernel-1-avg", params={"kernel": 1, "pooling": "avg"}, **big),
             Case("kernel-5-avg", params={"kernel": 5, "pooling": "avg", "window": 16}, **big),

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def arguments():
     parser.add_argument("--filter", default="", help="only cases whose name contains this text")
     parser.add_argument("--file", default=None, help="run this method file instead of the shipped one")
     parser.add_argument("--mutate", action="store_true", help="mutation test of --file")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants to test at a time")
     parser.add_argument("--apply-option", action="append", default=[], help="pass this word to every apply call")
     parser.add_argument("--timeout", type=float, default=120, help="seconds one call may take")
     parser.add_argument("--show", type=int, default=3, help="differences to print of a failing case")
@@ -52,7 +54,7 @@ class Runner:
                     write_safetensors(path + ".calib", generated.inputs[CALIB])
                 self.cases.append((generated, expected, path))
 
-    def command(self, method, case, path, output):
+    def command(self, method, case, path, output, target):
         words = [self.options.kvasir, "apply", method, "--kv", path, "-o", output]
         if case.budget is not None:
             words += ["--ratio" if case.is_ratio else "--budget", case.budget]
@@ -62,18 +64,18 @@ class Runner:
             words += ["--calib", path + ".calib"]
         if case.queries:
             words += ["--attend"]
-        if self.options.target:
-            words += ["--target", self.options.target]
+        if target:
+            words += ["--target", target]
         return words + self.options.apply_option
 
-    def check(self, method, case, expected, path):
-        """(exit code, differences) of one call; a negative code is a signal, None a timeout."""
-        output = os.path.join(self.folder, "out.safetensors")
+    def check(self, method, case, expected, path, folder=None, target=None):
+        """(exit code, differences) of one call, which writes to `folder`; a negative code is a signal, None a timeout."""
+        output = os.path.join(folder or self.folder, "out.safetensors")
         if os.path.exists(output):
             os.remove(output)
         try:
-            done = subprocess.run(self.command(method, case, path, output), capture_output=True, text=True,
-                                  timeout=self.options.timeout)
+            done = subprocess.run(self.command(method, case, path, output, target or self.options.target),
+                                  capture_output=True, text=True, timeout=self.options.timeout)
         except subprocess.TimeoutExpired:
             return None, [f"no answer in {self.options.timeout:g} s"]
         message = done.stderr.strip()
@@ -104,11 +106,11 @@ def _check_rejection(case, code, message, output):
     return problems
 
 
-def conform(runner, method):
+def conform(runner, method, target=None):
     """Runs every case; prints failures. True when all pass and there was at least one."""
     failed = 0
     for case, expected, path in runner.cases:
-        differences = runner.check(method, case, expected, path)[1]
+        differences = runner.check(method, case, expected, path, target=target)[1]
         if differences:
             failed += 1
             print(f"FAIL {case.name} (seed {case.seed}): {len(differences)} differences")
@@ -126,21 +128,17 @@ def mutate(runner):
     options = runner.options
     with open(options.file, encoding="utf-8") as stream:
         source = stream.read()
-    if not conform(runner, options.file):
+    if not conform(runner, options.file, "reference"):
         print("the unchanged file fails; mutants would prove nothing")
         return False
     survivors, crashes, counts = [], [], {"caught": 0, "rejected": 0, "equivalent": 0}
-    accepted = [entry for entry in runner.cases if entry[0].rejected is None]
-    for mutant in mutations.mutants(source):
-        path = os.path.join(runner.folder, os.path.basename(options.file))
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.write(mutant.text)
-        fate = _fate(runner, path, accepted)
+    trial = MutantTrial(runner)
+    candidates = mutations.mutants(source)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        fates = list(pool.map(trial.fate, range(len(candidates)), candidates))
+    for mutant, fate in zip(candidates, fates):
         if fate == "survived":
-            if mutations.is_equivalent(options.method, mutant):
-                counts["equivalent"] += 1
-            else:
-                survivors.append(mutant)
+            survivors.append(mutant)
         elif fate == "crashed":
             crashes.append(mutant)
         else:
@@ -158,20 +156,38 @@ def mutate(runner):
     return good
 
 
-def _fate(runner, path, accepted):
-    """caught (a wrong answer), rejected (no case compiles), crashed, or survived."""
-    refused = 0
-    for case, expected, file in accepted:
-        code, differences = runner.check(path, case, expected, file)
-        if code is None or code < 0 or code > 2:
-            return "crashed"
-        if code == 2:
-            refused += 1
-            if refused == 1 and case is accepted[0][0]:
-                return "rejected"
-        if differences:
-            return "caught"
-    return "survived"
+class MutantTrial:
+    """Runs mutants against the cases until one notices, those first that noticed most. The reference, which starts
+    quickly, comes before the target asked for."""
+
+    def __init__(self, runner):
+        self.runner = runner
+        self.accepted = [entry for entry in runner.cases if entry[0].rejected is None]
+        self.kills = {entry[0].name: 0 for entry in self.accepted}
+
+    def fate(self, number, mutant):
+        """caught (a wrong answer), rejected (a case does not compile or run), crashed, equivalent or survived."""
+        folder = os.path.join(self.runner.folder, f"mutant-{number}")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(self.runner.options.file))
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(mutant.text)
+        fate = self._on("reference", path, folder)
+        if fate == "survived" and mutations.is_equivalent(self.runner.options.method, mutant):
+            return "equivalent"
+        if fate == "survived" and self.runner.options.target != "reference":
+            return self._on(None, path, folder)
+        return fate
+
+    def _on(self, target, path, folder):
+        for case, expected, file in sorted(self.accepted, key=lambda entry: -self.kills[entry[0].name]):
+            code, differences = self.runner.check(path, case, expected, file, folder, target)
+            if code is None or code < 0 or code > 2:
+                return "crashed"
+            if differences:
+                self.kills[case.name] += 1
+                return "rejected" if code == 2 else "caught"
+        return "survived"
 
 
 def main():

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Textual mutants of a method file: one changed constant, one exchanged word or one exchanged operator.
 
-Comments, prose strings (`info`), legal ranges (`in [..]`), symbol names and plain types stay as they are.
+Left as they are: comments, `info`, legal ranges and sets (`in [..]`, `in {..}`: what a call may ask for, not what
+it computes), symbol names, plain types, and the default of `@budget`: it is what --budget sets, and without one
+`apply` is given nothing to keep to.
 A mutant that cannot change any result may be listed in EQUIVALENT with its reason.
 """
 import re
@@ -30,14 +32,35 @@ OPERATORS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<", "<=": "
              "!=": "==", "&&": "||", "||": "&&"}
 
 # {method: {(the line without outer blanks, the change): reason}}
-EQUIVALENT = {}
+# `apply` answers with the cache and the outputs of steps and probes, which see every row; what causal hides from the
+# earlier rows of a prompt shows in generated text only, where test/e2e/all-kept.test compares it with dense.
+_PROMPT_OUTPUTS = "apply writes no outputs of prompt rows; all-kept.test catches this one"
+_SCALE = "a covariance times a positive number has the same eigenvectors in the same order"
+EQUIVALENT = {
+    "knorm": {
+        ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
+    },
+    "tova": {
+        ("%o, %row = kvcache.attend %q over %c causal stats(sum(p, over(query), last(1))) : (!q, !kvl) -> (!o, !sg)",
+         "causal -> nothing"): _PROMPT_OUTPUTS,
+    },
+    "streaming-llm": {
+        ("%o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o", "causal -> nothing"): _PROMPT_OUTPUTS,
+    },
+    "pca": {
+        ('%kcov = kvcache.map "x / n" (x = %kk, n = %n) : (!kk, index) -> !kk', "/ -> *"): _SCALE,
+        ('%vcov = kvcache.map "x / n" (x = %vv, n = %n) : (!vv, index) -> !vv', "/ -> *"): _SCALE,
+    },
+}
 
 _NUMBER = re.compile(r"(?<![\w.%@#!$^])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")
 _WORD = re.compile(r"(?<![\w.%@#!$^])[a-z][a-z0-9_]*(?:\.[a-z]+)?(?![\w.])")
 _OPERATOR = re.compile(r"<=|>=|==|!=|&&|\|\||(?<=[\w) ])[-+*/<>](?=[\w( ])")
 _STRING = r"\"(?:[^\"\\]|\\.)*\""
-_INFO = re.compile(r"(\b(?:paper|family|citation|title|doc|summary|description|url|license)\s*=\s*)(" + _STRING + ")")
-_RANGE = re.compile(r"\bin\s*\[[^\]]*\]")
+_NAME = re.compile(r"@" + _STRING)
+_INFO = re.compile(r"\binfo\s*\{[^}]*\}")
+_RANGE = re.compile(r"\bin\s*(?:\[[^\]]*\]|\{[^}]*\})")
+_BUDGET = re.compile(r"@budget\s*=\s*\d+")
 _COMMENT = re.compile(_STRING + r"|//[^\n]*")
 
 
@@ -74,12 +97,13 @@ def stale_equivalents(method, source):
 
 
 def _without_prose(source):
-    """The source with comments, info strings and legal ranges blanked, every offset unchanged."""
+    """The source with everything that no mutant may touch blanked, every offset unchanged."""
     def blank(match):
-        return match.group() if match.group().startswith('"') else " " * len(match.group())
-    source = _COMMENT.sub(blank, source)
-    source = _INFO.sub(lambda match: match.group(1) + " " * len(match.group(2)), source)
-    return _RANGE.sub(lambda match: " " * len(match.group()), source)
+        return " " * len(match.group())
+    source = _COMMENT.sub(lambda match: match.group() if match.group().startswith('"') else blank(match), source)
+    for pattern in (_NAME, _INFO, _RANGE, _BUDGET):
+        source = pattern.sub(blank, source)
+    return source
 
 
 def _changed_number(text):

@@ -88,11 +88,13 @@ class Comparison(unittest.TestCase):
 
 class Mutations(unittest.TestCase):
     def test_what_is_changed_and_what_is_left(self):
-        source = ('// window 64\nkvcache.method @snapkv2 info {paper = "arXiv 12 sum", family = "x"} {\n'
-                  '  kvcache.param @w = 64 : index in [1, 4096]\n'
+        source = ('// window 64\nkvcache.method @"a-2" info {paper = "arXiv 12 sum", family = "x"} {\n'
+                  '  kvcache.param @w = 64 : index in [1, 4096]\n  kvcache.param @budget = 512 : index\n'
+                  '  kvcache.param @f = "max" in {"max", "avg"}\n'
                   '  %s = reduce sum %x over [row:f32]\n  %m = map "(a - 2.0) / b" (a = %s, b = %t)\n}\n')
         changes = [(mutant.line, mutant.change) for mutant in mutations.mutants(source)]
-        self.assertEqual(changes, [(3, "64 -> 65"), (4, "sum -> max"), (5, "- -> +"), (5, "2.0 -> 3.0"), (5, "/ -> *")])
+        self.assertEqual(changes, [(3, "64 -> 65"), (5, "max -> min"), (6, "sum -> max"), (7, "- -> +"),
+                                   (7, "2.0 -> 3.0"), (7, "/ -> *")])
         for mutant in mutations.mutants(source):
             self.assertNotEqual(mutant.text, source)
 
@@ -132,8 +134,8 @@ class Driver(unittest.TestCase):
 
     def test_mutants_must_be_caught(self):
         with tempfile.TemporaryDirectory() as folder:
-            path = self.write(folder, "streaming-llm\nsinks = 4\n")
-            caught = self.run_driver(folder, "--method", "streaming-llm", "--mutate", "--file", path, "--filter", "g4")
+            path = self.write(folder, "tome-merge\nsimilarity_threshold = 0.0\n")
+            caught = self.run_driver(folder, "--method", "tome-merge", "--mutate", "--file", path, "--filter", "g4")
             self.assertEqual(caught.returncode, 0, caught.stdout + caught.stderr)
             self.assertIn("1 caught, 0 rejected, 0 equivalent, 0 survived", caught.stdout)
             path = self.write(folder, "knorm\nprune_after = 0\n")
