@@ -97,6 +97,7 @@ std::string tableHtml(const Table &table) {
     html += "<tr>";
     for (size_t column : shown) {
       std::string classes = table.columns[column].isText ? "text" : "";
+      classes += row[column].text.size() > 30 ? " long" : ""; // may wrap
       classes += row[column].isGrey ? " grey" : "";
       html += "<td" + (classes.empty() ? "" : " class=\"" + classes + "\"") + ">" +
               escapeHtml(row[column].text) + "</td>";
