@@ -144,13 +144,15 @@ public:
   virtual Status prefill(int64_t layer, const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows) = 0;
   /// As `prefill` without the attention output.
   virtual Status ingest(int64_t layer, const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows) = 0;
-  /// Scores, allocates, selects and compresses all layers, then commits.
+  /// Scores, allocates, selects and compresses all layers, then commits. Once per sequence: after it, prefill and ingest
+  /// are refused, because rows may be coded.
   virtual Status promptEnd(const std::vector<Sequence *> &sequences) = 0;
   /// Appends one row per sequence and attends with it.
   virtual Status decode(int64_t layer, const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows) = 0;
   /// Runs the triggers that are due, then commits.
   virtual Status stepEnd(const std::vector<Sequence *> &sequences) = 0;
-  /// Attention of `rows` queries over every stored entry (not causal, scale 1/sqrt(D)); `lse` [rows, Hq] may be null.
+  /// Attention of `rows` queries over every stored entry (not causal, scale 1/sqrt(D)), as if they stood where the next
+  /// token will; `lse` [rows, Hq] may be null.
   virtual Status attend(int64_t layer, const Sequence &sequence, int64_t rows, const float *q, float *out, float *lse) = 0;
 
   virtual std::vector<KernelReport> kernels() const = 0;

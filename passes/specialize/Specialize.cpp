@@ -134,7 +134,10 @@ LogicalResult checkStorage(StateOp state, Type unbound) {
     }
     std::string error;
     auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, ::kvcache::abi::ElementType::F16, error);
-    if (!layout || width <= 0) {
+    if (layout && layout->affine() && layout->zero == ::kvcache::abi::ZeroKind::Min && layout->clip != 1.0) {
+      error = "expected clip(..) with a zero point or without zeros: a group minimum cannot be clipped";
+    }
+    if (!error.empty() || width <= 0) {
       return state.emitError() << "column '" << column.getName() << "' of state '@" << state.getSymName() << "': "
                                << (error.empty() ? "expected feature axes of known extent" : error)
                                << describeParameters(state->getParentOfType<MethodOp>(),

@@ -30,6 +30,7 @@ std::unique_ptr<Sequence> CompiledSequence::fork() const {
   }
   copy->appended_ = appended_;
   copy->broken_ = broken_;
+  copy->promptEnded_ = promptEnded_;
   return copy;
 }
 

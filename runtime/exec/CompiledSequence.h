@@ -71,6 +71,7 @@ private:
   std::vector<std::unique_ptr<LayerState>> layers_;
   std::vector<int32_t> appended_; ///< positions in the order of arrival
   Status broken_;                 ///< why the sequence can no longer be used
+  bool promptEnded_ = false;      ///< rows may be coded: only decode steps may follow
   uint64_t version_ = 1;
   mutable ReadRows read_;
 };

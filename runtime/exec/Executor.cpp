@@ -181,6 +181,9 @@ Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
                                    : "no queries given"));
     }
   }
+  if (!decoding) {
+    KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
+  }
   items_.clear();
   for (size_t i = 0; i < batch_.size(); ++i) {
     if (rows[i].rows > 0) {
@@ -192,6 +195,16 @@ Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
   }
   batch_.resize(items_.size());
   return runPrograms(kind, layer);
+}
+
+/// Kernels of the prompt read exact rows, and after its end rows may be coded.
+Status CompiledExecution::checkPromptOpen() const {
+  for (const CompiledSequence *sequence : batch_) {
+    if (sequence->promptEnded_) {
+      return Status::badInput("the prompt of a sequence ends once, and only decode steps follow it");
+    }
+  }
+  return Status::ok();
 }
 
 /// Runs the programs of a kind on a layer for `batch_`, whose items are in `items_`.
@@ -242,10 +255,13 @@ Status CompiledExecution::endEvent(proto::Program::Kind kind,
 }
 
 Status CompiledExecution::promptEnd(const std::vector<Sequence *> &sequences) {
+  KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
+  KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
   KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::PROMPT_END, sequences));
   // What the prompt needed and decode steps do not goes back now.
   core_->runner.releaseScratch();
   for (CompiledSequence *sequence : batch_) {
+    sequence->promptEnded_ = true;
     for (auto &state : sequence->layers_) {
       if (!stepsLookBack_) {
         state->recent.clear();

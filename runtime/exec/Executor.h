@@ -91,6 +91,7 @@ private:
   Status checkLayer(int64_t layer) const;
   Status checkRows(int64_t layer, const LayerRows &rows, bool calibrating) const;
   Status takeBatch(const std::vector<Sequence *> &sequences);
+  Status checkPromptOpen() const;
   Status feed(proto::Program::Kind kind, int64_t layer, const std::vector<Sequence *> &sequences,
               const std::vector<LayerRows> &rows);
   void record(CompiledSequence &sequence, int64_t layer, const LayerRows &rows, bool keepsQueries);

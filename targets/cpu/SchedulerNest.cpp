@@ -183,7 +183,9 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
     }
   }
   if (place.buffer < 0) {
-    place.buffer = builder_.newBuffer("t", place.elem, dims);
+    // Named after the op that fills it, for `explain`.
+    Operation *filler = yielded.getDefiningOp();
+    place.buffer = builder_.newBuffer(filler ? filler->getName().stripDialect() : "value", place.elem, dims);
   }
   return success();
 }

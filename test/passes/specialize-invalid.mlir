@@ -29,3 +29,11 @@ kvcache.method @granule {
   // expected-error @below {{expected recent block and sinks to be multiples of the token tile 32, got block 40, sinks 0}}
   kvcache.state @kv : !kv
 }
+
+// -----
+
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = affine<4, tile(channel:D), min_f16, scale_f16, clip(0.9), lsb(channel)>, v [channel.v:D] = act, pos = i32}>
+kvcache.method @clipped_minimum {
+  // expected-error @below {{expected clip(..) with a zero point or without zeros}}
+  kvcache.state @kv : !kv
+}
