@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -37,6 +38,9 @@ inline bool canRun(Isa isa) {
   __builtin_cpu_init();
   return isa == Isa::V3 ? __builtin_cpu_supports("x86-64-v3") : __builtin_cpu_supports("x86-64-v4");
 }
+
+/// True in runs that take every combination (`lit --param slow=1`).
+inline bool wantsSlowTests() { return std::getenv("KVASIR_SLOW_TESTS") != nullptr; }
 
 /// A loaded shared object; a failure to compile or load fails the test.
 class CompiledKernels {
