@@ -14,6 +14,7 @@ demo: setup configure
 	@$(NINJA) kvasir
 	@echo "== demo: build/bin/kvasir demo"
 	@$(BUILD)/bin/kvasir demo
+	@echo "== report: $(CURDIR)/report.html"
 
 build: setup configure
 	@echo "== build: everything, tests included"

@@ -1,4 +1,5 @@
 # Script: writes a C++ file that holds the shipped methods. cmake -DFOLDER=methods -DOUTPUT=MethodTexts.cpp -P ...
+cmake_minimum_required(VERSION 3.25)
 file(GLOB paths ${FOLDER}/*.mlir)
 list(SORT paths)
 set(table "")
