@@ -223,6 +223,9 @@ EmittedKernel mlir::kvcache::cpu::emitAttendColumnSums(ModuleOp module, const At
     kernel.args.push_back(KernelArg::buffer("qpos", ElementType::I32));
   }
   kernel.args.push_back(KernelArg::store("store"));
+  if (spec.ropeView) {
+    kernel.args.push_back(KernelArg::buffer("rope", ElementType::F32));
+  }
   kernel.args.push_back(KernelArg::buffer("lse", ElementType::F32));
   kernel.args.push_back(KernelArg::buffer("sums", ElementType::F32));
   kernel.args.push_back(KernelArg::scalars("scalars"));

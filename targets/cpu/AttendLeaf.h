@@ -61,7 +61,8 @@ public:
   virtual void emit(Value lo, Value hi, Value tileStart) = 0;
 };
 
-/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp].
+/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp]; keys of a rope view
+/// rotated by the kernel's argument "rope".
 void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head,
                      Value tileStart, Value count, Value scratch);
 

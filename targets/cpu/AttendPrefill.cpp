@@ -360,6 +360,9 @@ EmittedKernel mlir::kvcache::cpu::emitAttendPrefill(ModuleOp module, const Atten
     kernel.args.push_back(KernelArg::buffer("qpos", ElementType::I32));
   }
   kernel.args.push_back(KernelArg::store("store"));
+  if (spec.ropeView) {
+    kernel.args.push_back(KernelArg::buffer("rope", ElementType::F32));
+  }
   if (spec.wantsOut) {
     kernel.args.push_back(KernelArg::buffer("out", ElementType::F32));
   }

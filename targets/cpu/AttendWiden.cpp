@@ -5,6 +5,7 @@
 // Invariant: only rows of exact segments are read; rows [0, count) of the scratch are written.
 
 #include "targets/cpu/AttendLeaf.h"
+#include "targets/cpu/RowTransforms.h"
 
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
@@ -30,6 +31,9 @@ void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &s
           Value mask = chunk.size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunk.size));
           k.storeVector(k.loadF32(typed, k.index(chunk.start), mask), scratch,
                         k.add(to, chunk.start));
+        }
+        if (spec.ropeView && column == spec.k) {
+          rotateStoredRow(k, scratch, to, k.arg("rope"), row, spec.headDim);
         }
       });
     });
