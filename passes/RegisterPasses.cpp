@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Thin shells: each pass calls the function of the same subject and turns its failure into the pass's.
+// Thin shells: each pass calls the function of the same subject and turns its failure into the
+// pass's.
 
 #include "passes/RegisterPasses.h"
 
@@ -89,7 +90,8 @@ struct CheckLinearUsePass : impl::CheckLinearUsePassBase<CheckLinearUsePass> {
 
 struct LabelsPass : impl::LabelsPassBase<LabelsPass> {
   void runOnOperation() override {
-    getOperation().emitRemark() << "labels of '" << getOperation().getSymName() << "': " << llvm::join(legalityLabels(getOperation()), " ");
+    getOperation().emitRemark() << "labels of '" << getOperation().getSymName()
+                                << "': " << llvm::join(legalityLabels(getOperation()), " ");
   }
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What a target is to the rest of the compiler: a name, the stage it takes methods at, and how it turns one into
-// something that runs.
+// What a target is to the rest of the compiler: a name, the stage it takes methods at, and how it
+// turns one into something that runs.
 
 #pragma once
 
@@ -17,10 +17,11 @@
 namespace mlir::kvcache {
 
 struct TargetOptions {
-  std::vector<std::string> isas;   ///< instruction sets by the target's names for them; empty: all it makes
-  bool wantLlvmIr = false;         ///< fill Artifact::llvmIr, of the first instruction set
-  bool wantAssembly = false;       ///< fill Artifact::assembly
-  bool captureScores = false;      ///< `load`: keep what selections ranked
+  std::vector<std::string>
+      isas;                ///< instruction sets by the target's names for them; empty: all it makes
+  bool wantLlvmIr = false; ///< fill Artifact::llvmIr, of the first instruction set
+  bool wantAssembly = false;  ///< fill Artifact::assembly
+  bool captureScores = false; ///< `load`: keep what selections ranked
 };
 
 /// What a target makes of a method.
@@ -38,13 +39,15 @@ public:
   virtual StringRef name() const = 0;
   /// The stage of the methods it takes.
   virtual Stage stage() const = 0;
-  /// An executable for a method of that stage. Emits a diagnostic at the op it cannot compile, or one that says that
-  /// the target makes no executables.
-  virtual FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &geometry, const TargetOptions &options) const = 0;
-  /// The method, ready to run on this machine. `executable` is what `compile` made, described by the caller (names,
-  /// parameters); targets that interpret ignore it.
+  /// An executable for a method of that stage. Emits a diagnostic at the op it cannot compile, or
+  /// one that says that the target makes no executables.
+  virtual FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &geometry,
+                                      const TargetOptions &options) const = 0;
+  /// The method, ready to run on this machine. `executable` is what `compile` made, described by
+  /// the caller (names, parameters); targets that interpret ignore it.
   virtual FailureOr<std::unique_ptr<::kvcache::rt::Execution>>
-  load(MethodOp method, const ::kvcache::rt::Geometry &geometry, std::shared_ptr<const ::kvcache::proto::Executable> executable,
+  load(MethodOp method, const ::kvcache::rt::Geometry &geometry,
+       std::shared_ptr<const ::kvcache::proto::Executable> executable,
        const TargetOptions &options) const = 0;
   /// Whether `compile` makes executables.
   virtual bool makesExecutables() const = 0;

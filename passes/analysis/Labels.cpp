@@ -15,15 +15,17 @@ namespace {
 
 /// Phases and programs that run at the end of an event rather than with its rows.
 bool endsEvent(PhaseOp phase) {
-  return llvm::any_of(ArrayRef<StringRef>{"score", "allocate", "select", "compress"}, [&](StringRef kind) { return phase.hasKind(kind); });
+  return llvm::any_of(ArrayRef<StringRef>{"score", "allocate", "select", "compress"},
+                      [&](StringRef kind) { return phase.hasKind(kind); });
 }
 
 struct Facts {
-  bool dropsRows = false;        ///< a gather of a cache
-  bool rewritesRows = false;     ///< set_column of k or v
-  bool keepsPerHead = false;     ///< some gather takes other rows for each head
-  bool queriesAtEnd = false;     ///< an end-of-event phase takes queries, or statistics of attention decide
-  bool dropsBeforeEnd = false;   ///< prefill itself takes rows out
+  bool dropsRows = false;    ///< a gather of a cache
+  bool rewritesRows = false; ///< set_column of k or v
+  bool keepsPerHead = false; ///< some gather takes other rows for each head
+  bool queriesAtEnd =
+      false; ///< an end-of-event phase takes queries, or statistics of attention decide
+  bool dropsBeforeEnd = false; ///< prefill itself takes rows out
   bool artefacts = false;
 };
 
@@ -48,7 +50,8 @@ Facts factsOf(MethodOp method) {
     });
     phase.walk([&](SetColumnOp set) {
       for (StringAttr column : set.getColumns().getAsRange<StringAttr>()) {
-        facts.rewritesRows = facts.rewritesRows || column.getValue() == "k" || column.getValue() == "v";
+        facts.rewritesRows =
+            facts.rewritesRows || column.getValue() == "k" || column.getValue() == "v";
       }
     });
     if (ends) {

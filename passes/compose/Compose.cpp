@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Slot-wise union of methods. Invariant: nothing of a part is dropped silently; what two parts both define is an
-// error that names both.
+// Slot-wise union of methods. Invariant: nothing of a part is dropped silently; what two parts both
+// define is an error that names both.
 
 #include "passes/compose/Compose.h"
 
@@ -33,16 +33,21 @@ StorageAttr mergeStorage(StorageAttr a, StorageAttr b) {
 /// Union of two cache types: the same rows, columns by name.
 FailureOr<CacheType> mergeCaches(Operation *where, StringRef state, CacheType a, CacheType b) {
   if (a.getRows() != b.getRows()) {
-    return where->emitError() << "state '@" << state << "' has rows of other axes in the methods composed: " << a << " and " << b;
+    return where->emitError() << "state '@" << state
+                              << "' has rows of other axes in the methods composed: " << a
+                              << " and " << b;
   }
   SmallVector<ColumnAttr> columns(a.getColumns());
   for (ColumnAttr column : b.getColumns()) {
-    auto *same = llvm::find_if(columns, [&](ColumnAttr c) { return c.getName() == column.getName(); });
+    auto *same =
+        llvm::find_if(columns, [&](ColumnAttr c) { return c.getName() == column.getName(); });
     if (same == columns.end()) {
       columns.push_back(column);
       continue;
     }
-    StorageAttr storage = same->getAxes() == column.getAxes() ? mergeStorage(same->getStorage(), column.getStorage()) : StorageAttr();
+    StorageAttr storage = same->getAxes() == column.getAxes()
+                              ? mergeStorage(same->getStorage(), column.getStorage())
+                              : StorageAttr();
     if (!storage) {
       return where->emitError() << "column '" << column.getName() << "' of state '@" << state
                                 << "' is held in two ways: " << *same << " and " << column;
@@ -54,7 +59,8 @@ FailureOr<CacheType> mergeCaches(Operation *where, StringRef state, CacheType a,
 
 class Composer {
 public:
-  Composer(MethodOp target, const ComposeRequest &request) : target_(target), request_(request), builder_(target.getContext()) {
+  Composer(MethodOp target, const ComposeRequest &request)
+      : target_(target), request_(request), builder_(target.getContext()) {
     builder_.setInsertionPointToEnd(&target.getBody().front());
   }
 
@@ -92,12 +98,14 @@ public:
       return found == retyped_.end() ? std::optional<Type>() : found->second;
     });
     target_->walk([&](PhaseOp phase) {
-      replacer.recursivelyReplaceElementsIn(phase, /*replaceAttrs=*/true, /*replaceLocs=*/false, /*replaceTypes=*/true);
+      replacer.recursivelyReplaceElementsIn(phase, /*replaceAttrs=*/true, /*replaceLocs=*/false,
+                                            /*replaceTypes=*/true);
     });
   }
 
 private:
-  template <typename OpTy> OpTy lookup(StringRef name) {
+  template <typename OpTy>
+  OpTy lookup(StringRef name) {
     return dyn_cast_or_null<OpTy>(SymbolTable::lookupSymbolIn(target_, name));
   }
 
@@ -124,7 +132,8 @@ private:
     }
     auto param = lookup<ParamOp>(condition->getParam().getValue());
     if (!param) {
-      return op->emitError() << "'when' names '@" << condition->getParam().getValue() << "', which is not a parameter";
+      return op->emitError() << "'when' names '@" << condition->getParam().getValue()
+                             << "', which is not a parameter";
     }
     return param.getValue() == condition->getValue();
   }
@@ -145,7 +154,8 @@ private:
     }
     auto a = dyn_cast<CacheType>(known.getType()), b = dyn_cast<CacheType>(state.getType());
     if (!a || !b) {
-      return state.emitError() << "state '@" << state.getSymName() << "' is " << state.getType() << " here and " << known.getType()
+      return state.emitError() << "state '@" << state.getSymName() << "' is " << state.getType()
+                               << " here and " << known.getType()
                                << " in another method of the composition";
     }
     FailureOr<CacheType> merged = mergeCaches(state, state.getSymName(), a, b);
@@ -181,7 +191,8 @@ private:
         }
         if (isExclusive(kind)) {
           InFlightDiagnostic error = phase.emitError()
-                                     << "phase '" << kind << "' is defined by '" << part.getSymName() << "' and by '" << found->second
+                                     << "phase '" << kind << "' is defined by '"
+                                     << part.getSymName() << "' and by '" << found->second
                                      << "': a composition takes each phase from one method";
           return error;
         }
@@ -240,7 +251,8 @@ FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request
   }
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
   std::string name = llvm::join(request.parts, "+") + ".composed";
-  auto target = MethodOp::create(builder, parts.front().getLoc(), builder.getStringAttr(name), parts.front().getInfoAttr());
+  auto target = MethodOp::create(builder, parts.front().getLoc(), builder.getStringAttr(name),
+                                 parts.front().getInfoAttr());
   target.getBody().emplaceBlock();
 
   Composer composer(target, request);

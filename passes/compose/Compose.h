@@ -18,8 +18,8 @@ class MethodOp;
 
 /// One method whose slots are taken from others.
 struct ComposeRequest {
-  /// The methods that define slots, in the order `A+B` names them. Each may define a slot once; `compress`
-  /// bodies chain in this order.
+  /// The methods that define slots, in the order `A+B` names them. Each may define a slot once;
+  /// `compress` bodies chain in this order.
   std::vector<std::string> parts;
   /// Methods that fill slots the parts leave out (`method` parameters).
   std::vector<std::string> bases;
@@ -27,16 +27,18 @@ struct ComposeRequest {
   llvm::StringMap<std::string> overrides;
 };
 
-/// Builds the composed method at the end of `module` (which holds the methods by name) and returns it. After it:
-/// every parameter has its final value, no `when` is left, every phase has one kind, and every slot is filled.
-/// Emits one diagnostic on failure: unknown method or parameter, value out of range, two definitions of a slot,
-/// storage that does not combine.
+/// Builds the composed method at the end of `module` (which holds the methods by name) and returns
+/// it. After it: every parameter has its final value, no `when` is left, every phase has one kind,
+/// and every slot is filled. Emits one diagnostic on failure: unknown method or parameter, value
+/// out of range, two definitions of a slot, storage that does not combine.
 FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request);
 
-/// Gives `param` the value that `text` spells; a diagnostic when it is not of the parameter's kind or not allowed.
+/// Gives `param` the value that `text` spells; a diagnostic when it is not of the parameter's kind
+/// or not allowed.
 LogicalResult overrideParameter(MethodOp method, StringRef name, StringRef text);
 
-/// Adds the phases that the method leaves to their defaults: prefill, decode, query, select, compress.
+/// Adds the phases that the method leaves to their defaults: prefill, decode, query, select,
+/// compress.
 LogicalResult fillDefaultPhases(MethodOp method);
 
 } // namespace mlir::kvcache

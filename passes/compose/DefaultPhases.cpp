@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The phases a method need not write. Invariant: what is added is ordinary IR that an author could have written.
+// The phases a method need not write. Invariant: what is added is ordinary IR that an author could
+// have written.
 //
 //   prefill, decode   append k, v, pos; attend, causal
 //   query             attend over the cache, not causal
@@ -26,7 +27,8 @@ namespace {
 class DefaultPhases {
 public:
   explicit DefaultPhases(MethodOp method)
-      : method_(method), context_(method.getContext()), builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {}
+      : method_(method), context_(method.getContext()),
+        builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {}
 
   LogicalResult fill() {
     if (states().empty()) {
@@ -68,10 +70,12 @@ private:
   }
   bool has(StringRef kind) { return static_cast<bool>(find(kind)); }
 
-  // ---- types ---------------------------------------------------------------------------------------------
+  // ---- types
+  // ---------------------------------------------------------------------------------------------
 
   AxisAttr axis(StringRef kind, StringRef tag, StringRef symbol) {
-    Attribute extent = symbol == "?" ? Attribute(builder_.getUnitAttr()) : Attribute(SymAttr::get(context_, symbol));
+    Attribute extent = symbol == "?" ? Attribute(builder_.getUnitAttr())
+                                     : Attribute(SymAttr::get(context_, symbol));
     return AxisAttr::get(context_, kind, tag, extent);
   }
   StorageAttr act() {
@@ -88,19 +92,25 @@ private:
     axes.append(column.getAxes().begin(), column.getAxes().end());
     return AxisTensorType::get(context_, axes, act());
   }
-  AxisTensorType positions() { return AxisTensorType::get(context_, {axis("query", "", "?")}, builder_.getI32Type()); }
+  AxisTensorType positions() {
+    return AxisTensorType::get(context_, {axis("query", "", "?")}, builder_.getI32Type());
+  }
 
-  // ---- phases --------------------------------------------------------------------------------------------
+  // ---- phases
+  // --------------------------------------------------------------------------------------------
 
   /// An empty phase; `args` are (binding, type) in order of the block arguments.
-  Block *addPhase(StringRef kind, ArrayRef<std::pair<BindingAttr, Type>> args, PhaseOp triggersOf = {}) {
+  Block *addPhase(StringRef kind, ArrayRef<std::pair<BindingAttr, Type>> args,
+                  PhaseOp triggersOf = {}) {
     SmallVector<Attribute> bindings;
     for (auto &[binding, type] : args) {
       bindings.push_back(binding);
     }
-    auto phase = PhaseOp::create(builder_, method_.getLoc(), builder_.getStrArrayAttr({kind}), builder_.getArrayAttr(bindings),
-                                 triggersOf ? triggersOf.getExceptAttr() : FlatSymbolRefAttr(),
-                                 triggersOf ? triggersOf.getTriggersAttr() : ArrayAttr(), ConditionAttr());
+    auto phase =
+        PhaseOp::create(builder_, method_.getLoc(), builder_.getStrArrayAttr({kind}),
+                        builder_.getArrayAttr(bindings),
+                        triggersOf ? triggersOf.getExceptAttr() : FlatSymbolRefAttr(),
+                        triggersOf ? triggersOf.getTriggersAttr() : ArrayAttr(), ConditionAttr());
     Block &block = phase.getBody().emplaceBlock();
     for (auto &[binding, type] : args) {
       block.addArgument(type, method_.getLoc());
@@ -108,14 +118,18 @@ private:
     return &block;
   }
   BindingAttr role(StringRef name) { return BindingAttr::get(context_, name, Attribute()); }
-  BindingAttr symbol(StringRef name) { return BindingAttr::get(context_, "symbol", FlatSymbolRefAttr::get(context_, name)); }
+  BindingAttr symbol(StringRef name) {
+    return BindingAttr::get(context_, "symbol", FlatSymbolRefAttr::get(context_, name));
+  }
 
   void next(OpBuilder &b, ArrayRef<std::pair<std::string, Value>> results) {
     SmallVector<Attribute> names;
     SmallVector<Value> values;
     for (auto &[name, value] : results) {
-      names.push_back(StringRef(name).starts_with("@") ? Attribute(FlatSymbolRefAttr::get(context_, StringRef(name).drop_front()))
-                                                       : Attribute(builder_.getStringAttr(name)));
+      names.push_back(
+          StringRef(name).starts_with("@")
+              ? Attribute(FlatSymbolRefAttr::get(context_, StringRef(name).drop_front()))
+              : Attribute(builder_.getStringAttr(name)));
       values.push_back(value);
     }
     NextOp::create(b, method_.getLoc(), builder_.getArrayAttr(names), values);
@@ -128,11 +142,13 @@ private:
     ::kvcache::abi::StorageTerm i32;
     i32.elem = ::kvcache::abi::ElementType::I32;
     auto type = CacheType::get(context_, {axis("head", "", "Hkv"), axis("token", "", "?")},
-                               {column("k", {axis("channel", "post", "D")}, act()), column("v", {axis("channel", "v", "D")}, act()),
+                               {column("k", {axis("channel", "post", "D")}, act()),
+                                column("v", {axis("channel", "v", "D")}, act()),
                                 column("pos", {}, StorageAttr::get(context_, i32))});
     OpBuilder::InsertionGuard guard(builder_);
     builder_.setInsertionPointToStart(&method_.getBody().front());
-    StateOp::create(builder_, method_.getLoc(), builder_.getStringAttr("kv"), TypeAttr::get(type), DictionaryAttr(), ConditionAttr());
+    StateOp::create(builder_, method_.getLoc(), builder_.getStringAttr("kv"), TypeAttr::get(type),
+                    DictionaryAttr(), ConditionAttr());
   }
 
   LogicalResult addAttention(StringRef kind, bool ownsOthers) {
@@ -140,11 +156,15 @@ private:
     auto type = cast<CacheType>(caches.front().getType());
     ColumnAttr k = type.getColumn("k"), v = type.getColumn("v");
     if (caches.size() != 1 || !k || !v || !type.getColumn("pos")) {
-      return method_.emitError() << "expected a '" << kind << "' phase: its default needs exactly one cache state with columns k, v and pos";
+      return method_.emitError()
+             << "expected a '" << kind
+             << "' phase: its default needs exactly one cache state with columns k, v and pos";
     }
     if (k.getAxes().empty() || k.getAxes().back().getTag() != "post") {
-      return caches.front().emitError() << "expected a '" << kind << "' phase: its default attends with keys after RoPE, but column k holds "
-                                        << (k.getAxes().empty() ? std::string("no channel") : k.getAxes().back().str());
+      return caches.front().emitError()
+             << "expected a '" << kind
+             << "' phase: its default attends with keys after RoPE, but column k holds "
+             << (k.getAxes().empty() ? std::string("no channel") : k.getAxes().back().str());
     }
     Location loc = method_.getLoc();
     StringRef state = caches.front().getSymName();
@@ -152,16 +172,20 @@ private:
     bool query = kind == "query";
     SmallVector<std::pair<BindingAttr, Type>> args{{role("query"), q}, {symbol(state), type}};
     if (!query) {
-      args.append({{role("key"), rowsOf(k, false)}, {role("value"), rowsOf(v, false)}, {role("pos"), positions()}});
+      args.append({{role("key"), rowsOf(k, false)},
+                   {role("value"), rowsOf(v, false)},
+                   {role("pos"), positions()}});
     }
     Block *block = addPhase(kind, args);
     OpBuilder b = OpBuilder::atBlockEnd(block);
     Value cache = block->getArgument(1);
     if (!query) {
-      cache = AppendOp::create(b, loc, type, cache, builder_.getStrArrayAttr({"k", "v", "pos"}),
-                               ValueRange{block->getArgument(2), block->getArgument(3), block->getArgument(4)});
+      cache = AppendOp::create(
+          b, loc, type, cache, builder_.getStrArrayAttr({"k", "v", "pos"}),
+          ValueRange{block->getArgument(2), block->getArgument(3), block->getArgument(4)});
     }
-    auto attend = AttendOp::create(b, loc, out, TypeRange(), block->getArgument(0), cache, /*causal=*/!query, ArrayAttr());
+    auto attend = AttendOp::create(b, loc, out, TypeRange(), block->getArgument(0), cache,
+                                   /*causal=*/!query, ArrayAttr());
     std::vector<std::pair<std::string, Value>> results{{"out", attend.getOutput()}};
     if (!query) {
       results.emplace_back("@" + state.str(), cache);
@@ -181,8 +205,9 @@ private:
     OpBuilder b = OpBuilder::atBlockEnd(block);
     SmallVector<AxisAttr> axes(type.getAxes());
     axes.back() = axis("token", "keep", "?");
-    auto keep = SelectTopkOp::create(b, method_.getLoc(), IndexSetType::get(context_, axes, "token"), block->getArgument(0),
-                                     block->getArgument(1), Value(), Value());
+    auto keep =
+        SelectTopkOp::create(b, method_.getLoc(), IndexSetType::get(context_, axes, "token"),
+                             block->getArgument(0), block->getArgument(1), Value(), Value());
     next(b, {{"keep", keep.getOutput()}});
   }
 
@@ -197,7 +222,8 @@ private:
     OpBuilder b = OpBuilder::atBlockEnd(block);
     std::vector<std::pair<std::string, Value>> results;
     for (auto [i, state] : llvm::enumerate(states())) {
-      Value kept = GatherOp::create(b, method_.getLoc(), state.getType(), block->getArgument(i + 1), block->getArgument(0));
+      Value kept = GatherOp::create(b, method_.getLoc(), state.getType(), block->getArgument(i + 1),
+                                    block->getArgument(0));
       results.emplace_back("@" + state.getSymName().str(), kept);
     }
     next(b, results);

@@ -21,17 +21,21 @@ Attribute parseLike(ParamOp param, StringRef text, std::string &expected) {
   Attribute like = param.getValue();
   if (isa<BoolAttr>(like)) {
     expected = "true or false";
-    return text == "true" || text == "false" ? Attribute(builder.getBoolAttr(text == "true")) : Attribute();
+    return text == "true" || text == "false" ? Attribute(builder.getBoolAttr(text == "true"))
+                                             : Attribute();
   }
   if (auto integer = dyn_cast<IntegerAttr>(like)) {
     expected = "an integer";
     int64_t value = 0;
-    return text.getAsInteger(10, value) ? Attribute() : Attribute(builder.getIntegerAttr(integer.getType(), value));
+    return text.getAsInteger(10, value)
+               ? Attribute()
+               : Attribute(builder.getIntegerAttr(integer.getType(), value));
   }
   if (auto number = dyn_cast<FloatAttr>(like)) {
     expected = "a number";
     double value = 0;
-    return text.getAsDouble(value) ? Attribute() : Attribute(builder.getFloatAttr(number.getType(), value));
+    return text.getAsDouble(value) ? Attribute()
+                                   : Attribute(builder.getFloatAttr(number.getType(), value));
   }
   if (param.isList()) {
     expected = "a list of integers such as [0, 1]";
@@ -76,12 +80,14 @@ LogicalResult overrideParameter(MethodOp method, StringRef name, StringRef text)
       known += (known.empty() ? "" : ", ") + other.getSymName().str();
     }
     return method.emitError() << "unknown parameter '" << name << "', expected "
-                              << (known.empty() ? "none: the method has no parameters" : "one of " + known);
+                              << (known.empty() ? "none: the method has no parameters"
+                                                : "one of " + known);
   }
   std::string expected, reason;
   Attribute value = parseLike(param, text, expected);
   if (!value) {
-    return param.emitError() << "expected " << expected << " for parameter '" << name << "', got '" << text << "'";
+    return param.emitError() << "expected " << expected << " for parameter '" << name << "', got '"
+                             << text << "'";
   }
   if (!param.allows(value, reason)) {
     return param.emitError() << "parameter '" << name << "' = " << text << ": " << reason;

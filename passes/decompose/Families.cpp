@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// One function per family op. Invariant: the result of the replacement has the type of the op replaced.
+// One function per family op. Invariant: the result of the replacement has the type of the op
+// replaced.
 
 #include "passes/decompose/Families.h"
 
@@ -47,7 +48,8 @@ Value constant(OpBuilder &b, Location loc, double value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(static_cast<float>(value)));
 }
 
-Value reduce(OpBuilder &b, Location loc, StringRef fn, Value x, ArrayRef<StringRef> axes, Type type) {
+Value reduce(OpBuilder &b, Location loc, StringRef fn, Value x, ArrayRef<StringRef> axes,
+             Type type) {
   return ReduceOp::create(b, loc, type, b.getStringAttr(fn), x, b.getStrArrayAttr(axes), Value());
 }
 
@@ -62,19 +64,22 @@ void decompose(ScoreAttentionOp op) {
   ColumnAttr v = cast<CacheType>(op.getCache().getType()).getColumn("v");
   SmallVector<AxisAttr> axes(query.getAxes().drop_back());
   axes.append(v.getAxes().begin(), v.getAxes().end());
-  auto attend = AttendOp::create(b, op.getLoc(), query.withAxes(axes), op.getResultTypes(), op.getQuery(), op.getCache(),
-                                 op.getCausal(), op.getStats());
+  auto attend = AttendOp::create(b, op.getLoc(), query.withAxes(axes), op.getResultTypes(),
+                                 op.getQuery(), op.getCache(), op.getCausal(), op.getStats());
   op->replaceAllUsesWith(attend.getStatistics());
   op->erase();
 }
 
 Value norm(OpBuilder &b, Location loc, Value x, ArrayRef<StringRef> axes, Type type) {
   auto source = cast<AxisTensorType>(x.getType());
-  Value square = map(b, loc, f32Over(b.getContext(), source.getAxes()), x, [](OpBuilder &b, Location loc, ValueRange v) {
-    return arith::MulFOp::create(b, loc, v[0], v[0]);
-  });
+  Value square = map(b, loc, f32Over(b.getContext(), source.getAxes()), x,
+                     [](OpBuilder &b, Location loc, ValueRange v) {
+                       return arith::MulFOp::create(b, loc, v[0], v[0]);
+                     });
   Value sum = reduce(b, loc, "sum", square, axes, type);
-  return map(b, loc, type, sum, [](OpBuilder &b, Location loc, ValueRange v) { return math::SqrtOp::create(b, loc, v[0]); });
+  return map(b, loc, type, sum, [](OpBuilder &b, Location loc, ValueRange v) {
+    return math::SqrtOp::create(b, loc, v[0]);
+  });
 }
 
 void decompose(ScoreNormOp op) {
@@ -83,14 +88,15 @@ void decompose(ScoreNormOp op) {
   op->erase();
 }
 
-/// The index comes from the arg-max of the closeness over the candidates, which streams: no matrix is kept. The best
-/// value is then computed once for the candidate found.
+/// The index comes from the arg-max of the closeness over the candidates, which streams: no matrix
+/// is kept. The best value is then computed once for the candidate found.
 void decompose(ScoreNearestOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
   MLIRContext *context = op.getContext();
   bool cosine = op.getMetric() == "cosine";
-  auto a = cast<AxisTensorType>(op.getInput().getType()), c = cast<AxisTensorType>(op.getCandidates().getType());
+  auto a = cast<AxisTensorType>(op.getInput().getType()),
+       c = cast<AxisTensorType>(op.getCandidates().getType());
   StringAttr along = op.getAxisAttr();
   // The feature axis is the one both have that is neither a row nor a candidate axis.
   SmallVector<StringRef> features;
@@ -103,26 +109,31 @@ void decompose(ScoreNearestOp op) {
   for (const std::string &name : keep) {
     features.push_back(name);
   }
-  SmallVector<AxisAttr> pair(llvm::make_filter_range(
-      a.getAxes(), [&](AxisAttr axis) { return !llvm::is_contained(features, StringRef(axis.getName())); }));
+  SmallVector<AxisAttr> pair(llvm::make_filter_range(a.getAxes(), [&](AxisAttr axis) {
+    return !llvm::is_contained(features, StringRef(axis.getName()));
+  }));
   SmallVector<AxisAttr> rows = pair;
   pair.push_back(findAxis(c.getAxes(), along.getValue()));
   SmallVector<AxisAttr> candidates = without(c.getAxes(), features);
 
   Value normA = norm(b, loc, op.getInput(), features, f32Over(context, rows));
   Value normC = norm(b, loc, op.getCandidates(), features, f32Over(context, candidates));
-  Value dot = ContractOp::create(b, loc, f32Over(context, pair), op.getInput(), op.getCandidates(), b.getStrArrayAttr(features));
+  Value dot = ContractOp::create(b, loc, f32Over(context, pair), op.getInput(), op.getCandidates(),
+                                 b.getStrArrayAttr(features));
   auto closeness = [&](Type type, Value d, Value na, Value nc) {
     return map(b, loc, type, {d, na, nc}, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
       if (cosine) {
         Value least = constant(b, loc, 1e-6);
-        Value x = arith::MaximumFOp::create(b, loc, v[1], least), y = arith::MaximumFOp::create(b, loc, v[2], least);
+        Value x = arith::MaximumFOp::create(b, loc, v[1], least),
+              y = arith::MaximumFOp::create(b, loc, v[2], least);
         Value product = arith::MulFOp::create(b, loc, x, y);
         return arith::DivFOp::create(b, loc, v[0], product);
       }
-      Value squares = arith::AddFOp::create(b, loc, arith::MulFOp::create(b, loc, v[1], v[1]), arith::MulFOp::create(b, loc, v[2], v[2]));
+      Value squares = arith::AddFOp::create(b, loc, arith::MulFOp::create(b, loc, v[1], v[1]),
+                                            arith::MulFOp::create(b, loc, v[2], v[2]));
       Value twice = arith::MulFOp::create(b, loc, v[0], constant(b, loc, 2.0));
-      Value distance = arith::MaximumFOp::create(b, loc, arith::SubFOp::create(b, loc, squares, twice), constant(b, loc, 0.0));
+      Value distance = arith::MaximumFOp::create(
+          b, loc, arith::SubFOp::create(b, loc, squares, twice), constant(b, loc, 0.0));
       return arith::NegFOp::create(b, loc, math::SqrtOp::create(b, loc, distance));
     });
   };
@@ -132,11 +143,14 @@ void decompose(ScoreNearestOp op) {
   if (!op.getBest().use_empty()) {
     Value found = GatherOp::create(b, loc, f32Over(context, a.getAxes()), op.getCandidates(), at);
     Value foundNorm = GatherOp::create(b, loc, f32Over(context, rows), normC, at);
-    Value foundDot = ContractOp::create(b, loc, f32Over(context, rows), op.getInput(), found, b.getStrArrayAttr(features));
+    Value foundDot = ContractOp::create(b, loc, f32Over(context, rows), op.getInput(), found,
+                                        b.getStrArrayAttr(features));
     Value best = closeness(op.getBest().getType(), foundDot, normA, foundNorm);
     if (!cosine) {
-      best = map(b, loc, op.getBest().getType(), best,
-                 [](OpBuilder &b, Location loc, ValueRange v) { return arith::NegFOp::create(b, loc, v[0]); });
+      best =
+          map(b, loc, op.getBest().getType(), best, [](OpBuilder &b, Location loc, ValueRange v) {
+            return arith::NegFOp::create(b, loc, v[0]);
+          });
     }
     op.getBest().replaceAllUsesWith(best);
   }
@@ -147,7 +161,8 @@ void decompose(MergeIntoOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
   MLIRContext *context = op.getContext();
-  auto source = cast<AxisTensorType>(op.getSource().getType()), destination = cast<AxisTensorType>(op.getDestination().getType());
+  auto source = cast<AxisTensorType>(op.getSource().getType()),
+       destination = cast<AxisTensorType>(op.getDestination().getType());
   auto weight = cast<AxisTensorType>(op.getWeight().getType());
   StringRef domain = cast<IndexSetType>(op.getAt().getType()).getDomain();
   SmallVector<AxisAttr> totals;
@@ -157,12 +172,16 @@ void decompose(MergeIntoOp op) {
     }
   }
   auto zeros = [&](ArrayRef<AxisAttr> axes, Value like) {
-    return map(b, loc, f32Over(context, axes), like, [](OpBuilder &b, Location loc, ValueRange) { return constant(b, loc, 0.0); });
+    return map(b, loc, f32Over(context, axes), like,
+               [](OpBuilder &b, Location loc, ValueRange) { return constant(b, loc, 0.0); });
   };
   Value weighted = map(b, loc, f32Over(context, source.getAxes()), {op.getSource(), op.getWeight()},
-                       [](OpBuilder &b, Location loc, ValueRange v) { return arith::MulFOp::create(b, loc, v[0], v[1]); });
-  Value sum = ScatterOp::create(b, loc, f32Over(context, destination.getAxes()), b.getStringAttr("add"), weighted,
-                                zeros(destination.getAxes(), op.getDestination()), op.getAt());
+                       [](OpBuilder &b, Location loc, ValueRange v) {
+                         return arith::MulFOp::create(b, loc, v[0], v[1]);
+                       });
+  Value sum =
+      ScatterOp::create(b, loc, f32Over(context, destination.getAxes()), b.getStringAttr("add"),
+                        weighted, zeros(destination.getAxes(), op.getDestination()), op.getAt());
   // A column of the destination shows which rows there are; its values are not read.
   Value rows = op.getDestination();
   if (totals.size() != destination.getAxes().size()) {
@@ -176,13 +195,17 @@ void decompose(MergeIntoOp op) {
     features.assign(gone.begin(), gone.end());
     rows = reduce(b, loc, "count", rows, features, f32Over(context, totals));
   }
-  Value total = ScatterOp::create(b, loc, f32Over(context, totals), b.getStringAttr("add"), op.getWeight(), zeros(totals, rows), op.getAt());
-  Value merged = map(b, loc, op.getType(), {op.getDestination(), sum, total}, [](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value one = constant(b, loc, 1.0), zero = constant(b, loc, 0.0);
-    Value mean = arith::DivFOp::create(b, loc, arith::AddFOp::create(b, loc, v[0], v[1]), arith::AddFOp::create(b, loc, one, v[2]));
-    Value some = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, v[2], zero);
-    return arith::SelectOp::create(b, loc, some, mean, v[0]);
-  });
+  Value total = ScatterOp::create(b, loc, f32Over(context, totals), b.getStringAttr("add"),
+                                  op.getWeight(), zeros(totals, rows), op.getAt());
+  Value merged =
+      map(b, loc, op.getType(), {op.getDestination(), sum, total},
+          [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+            Value one = constant(b, loc, 1.0), zero = constant(b, loc, 0.0);
+            Value mean = arith::DivFOp::create(b, loc, arith::AddFOp::create(b, loc, v[0], v[1]),
+                                               arith::AddFOp::create(b, loc, one, v[2]));
+            Value some = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, v[2], zero);
+            return arith::SelectOp::create(b, loc, some, mean, v[0]);
+          });
   op.replaceAllUsesWith(merged);
   op->erase();
 }
@@ -190,7 +213,8 @@ void decompose(MergeIntoOp op) {
 void decompose(ProjectLowrankOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
-  auto x = cast<AxisTensorType>(op.getInput().getType()), basis = cast<AxisTensorType>(op.getBasis().getType());
+  auto x = cast<AxisTensorType>(op.getInput().getType()),
+       basis = cast<AxisTensorType>(op.getBasis().getType());
   std::vector<std::string> contracted;
   for (AxisAttr axis : basis.getAxes()) {
     if (axis.getKind() == "channel" && findAxis(x.getAxes(), axis.getName())) {
@@ -199,12 +223,17 @@ void decompose(ProjectLowrankOp op) {
   }
   SmallVector<StringRef> over(contracted.begin(), contracted.end());
   Value centred = map(b, loc, f32Over(op.getContext(), x.getAxes()), {op.getInput(), op.getMean()},
-                      [](OpBuilder &b, Location loc, ValueRange v) { return arith::SubFOp::create(b, loc, v[0], v[1]); });
-  op.replaceAllUsesWith(ContractOp::create(b, loc, op.getType(), centred, op.getBasis(), b.getStrArrayAttr(over)).getResult());
+                      [](OpBuilder &b, Location loc, ValueRange v) {
+                        return arith::SubFOp::create(b, loc, v[0], v[1]);
+                      });
+  op.replaceAllUsesWith(
+      ContractOp::create(b, loc, op.getType(), centred, op.getBasis(), b.getStrArrayAttr(over))
+          .getResult());
   op->erase();
 }
 
-/// Contraction with H[i][j] = (-1)^popcount(i & j) / sqrt(n), whose entries are computed where they are used.
+/// Contraction with H[i][j] = (-1)^popcount(i & j) / sqrt(n), whose entries are computed where they
+/// are used.
 void decompose(ProjectHadamardOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
@@ -212,21 +241,28 @@ void decompose(ProjectHadamardOp op) {
   auto x = cast<AxisTensorType>(op.getInput().getType());
   AxisAttr in = findAxis(x.getAxes(), op.getAxis());
   auto result = cast<AxisTensorType>(op.getType());
-  AxisAttr out = AxisAttr::get(context, in.getKind(), (in.getTag() + "hadamard").str(), in.getExtent());
+  AxisAttr out =
+      AxisAttr::get(context, in.getKind(), (in.getTag() + "hadamard").str(), in.getExtent());
   auto counts = [&](AxisAttr axis) { return AxisTensorType::get(context, {axis}, b.getI32Type()); };
   Value i = IotaOp::create(b, loc, counts(in), b.getStringAttr(in.getName()), op.getInput());
   Value renamed = RelabelOp::create(b, loc, counts(out), i);
   double size = static_cast<double>(in.getInteger().value_or(1));
-  Value matrix = map(b, loc, f32Over(context, {in, out}), {i, renamed}, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value both = arith::AndIOp::create(b, loc, v[0], v[1]);
-    Value parity = arith::AndIOp::create(b, loc, math::CtPopOp::create(b, loc, both),
-                                         arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1)));
-    Value odd = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, parity, arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
-    Value entry = constant(b, loc, 1.0 / std::sqrt(size));
-    return arith::SelectOp::create(b, loc, odd, arith::NegFOp::create(b, loc, entry), entry);
-  });
+  Value matrix = map(
+      b, loc, f32Over(context, {in, out}), {i, renamed},
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value both = arith::AndIOp::create(b, loc, v[0], v[1]);
+        Value parity =
+            arith::AndIOp::create(b, loc, math::CtPopOp::create(b, loc, both),
+                                  arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1)));
+        Value odd =
+            arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, parity,
+                                  arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
+        Value entry = constant(b, loc, 1.0 / std::sqrt(size));
+        return arith::SelectOp::create(b, loc, odd, arith::NegFOp::create(b, loc, entry), entry);
+      });
   SmallVector<AxisAttr> axes = replaced(x.getAxes(), in.getName(), {out});
-  Value product = ContractOp::create(b, loc, f32Over(context, axes), op.getInput(), matrix, b.getStrArrayAttr({in.getName()}));
+  Value product = ContractOp::create(b, loc, f32Over(context, axes), op.getInput(), matrix,
+                                     b.getStrArrayAttr({in.getName()}));
   op.replaceAllUsesWith(RelabelOp::create(b, loc, result, product).getResult());
   op->erase();
 }
@@ -240,10 +276,12 @@ Value toI32(OpBuilder &b, Location loc, Value value) {
   if (value.getType().isInteger(64)) {
     return arith::TruncIOp::create(b, loc, i32, value);
   }
-  return isa<FloatType>(value.getType()) ? arith::FPToSIOp::create(b, loc, i32, value).getResult() : value;
+  return isa<FloatType>(value.getType()) ? arith::FPToSIOp::create(b, loc, i32, value).getResult()
+                                         : value;
 }
 
-/// Forced rows become keys of +inf. Of n = min(budget, T) rows, the first min(first, n), then the newest min(last, rest).
+/// Forced rows become keys of +inf. Of n = min(budget, T) rows, the first min(first, n), then the
+/// newest min(last, rest).
 void decompose(SelectTopkOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
@@ -253,9 +291,13 @@ void decompose(SelectTopkOp op) {
   if (op.getFirst() || op.getLast()) {
     Value one = map(b, loc, f32Over(op.getContext(), scores.getAxes()), op.getScores(),
                     [](OpBuilder &b, Location loc, ValueRange) { return constant(b, loc, 1.0); });
-    Value rows = reduce(b, loc, "sum", one, {token}, f32Over(op.getContext(), without(scores.getAxes(), ArrayRef<StringRef>{token})));
-    Value at = IotaOp::create(b, loc, AxisTensorType::get(op.getContext(), {findAxis(scores.getAxes(), token)}, b.getI32Type()),
-                              b.getStringAttr(token), op.getScores());
+    Value rows =
+        reduce(b, loc, "sum", one, {token},
+               f32Over(op.getContext(), without(scores.getAxes(), ArrayRef<StringRef>{token})));
+    Value at = IotaOp::create(
+        b, loc,
+        AxisTensorType::get(op.getContext(), {findAxis(scores.getAxes(), token)}, b.getI32Type()),
+        b.getStringAttr(token), op.getScores());
     SmallVector<Value> inputs{op.getScores(), rows, at, op.getBudget()};
     for (Value forced : {op.getFirst(), op.getLast()}) {
       if (forced) {
@@ -263,24 +305,33 @@ void decompose(SelectTopkOp op) {
       }
     }
     bool hasFirst = static_cast<bool>(op.getFirst()), hasLast = static_cast<bool>(op.getLast());
-    keys = map(b, loc, f32Over(op.getContext(), scores.getAxes()), inputs, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-      Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
-      Value length = toI32(b, loc, v[1]), budget = toI32(b, loc, v[3]);
-      Value kept = arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, budget, zero), length);
-      Value first = hasFirst ? toI32(b, loc, v[4]) : zero, last = hasLast ? toI32(b, loc, v[hasFirst ? 5 : 4]) : zero;
-      first = arith::MinSIOp::create(b, loc, first, kept);
-      last = arith::MinSIOp::create(b, loc, last, arith::SubIOp::create(b, loc, kept, first));
-      Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, v[2], first);
-      Value isLast = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, v[2], arith::SubIOp::create(b, loc, length, last));
-      Value forced = arith::OrIOp::create(b, loc, isFirst, isLast);
-      return arith::SelectOp::create(b, loc, forced, constant(b, loc, std::numeric_limits<double>::infinity()), v[0]);
-    });
+    keys = map(
+        b, loc, f32Over(op.getContext(), scores.getAxes()), inputs,
+        [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+          Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+          Value length = toI32(b, loc, v[1]), budget = toI32(b, loc, v[3]);
+          Value kept =
+              arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, budget, zero), length);
+          Value first = hasFirst ? toI32(b, loc, v[4]) : zero,
+                last = hasLast ? toI32(b, loc, v[hasFirst ? 5 : 4]) : zero;
+          first = arith::MinSIOp::create(b, loc, first, kept);
+          last = arith::MinSIOp::create(b, loc, last, arith::SubIOp::create(b, loc, kept, first));
+          Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, v[2], first);
+          Value isLast = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, v[2],
+                                               arith::SubIOp::create(b, loc, length, last));
+          Value forced = arith::OrIOp::create(b, loc, isFirst, isLast);
+          return arith::SelectOp::create(
+              b, loc, forced, constant(b, loc, std::numeric_limits<double>::infinity()), v[0]);
+        });
   }
-  op.replaceAllUsesWith(TopkOp::create(b, loc, op.getType(), keys, op.getBudget(), b.getStringAttr(token)).getResult());
+  op.replaceAllUsesWith(
+      TopkOp::create(b, loc, op.getType(), keys, op.getBudget(), b.getStringAttr(token))
+          .getResult());
   op->erase();
 }
 
-template <typename... Ops> void decomposeEach(Operation *root) {
+template <typename... Ops>
+void decomposeEach(Operation *root) {
   (root->walk([](Ops op) { decompose(op); }), ...);
 }
 
@@ -288,7 +339,8 @@ template <typename... Ops> void decomposeEach(Operation *root) {
 
 void decomposeFamilies(Operation *root) {
   // merge.into before the rest: it uses none of them, and none uses it.
-  decomposeEach<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ScoreAttentionOp, ProjectLowrankOp, ProjectHadamardOp>(root);
+  decomposeEach<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ScoreAttentionOp,
+                ProjectLowrankOp, ProjectHadamardOp>(root);
 }
 
 } // namespace mlir::kvcache

@@ -8,8 +8,9 @@
 
 namespace mlir::kvcache {
 
-/// Replaces every family op under `root` that has a decomposition (docs/op-table.md). What stays are the selections
-/// (select.topk, select.where, select.complement, select.alloc) and quantize.encode, which kernels are emitted for.
+/// Replaces every family op under `root` that has a decomposition (docs/op-table.md). What stays
+/// are the selections (select.topk, select.where, select.complement, select.alloc) and
+/// quantize.encode, which kernels are emitted for.
 void decomposeFamilies(Operation *root);
 
 } // namespace mlir::kvcache

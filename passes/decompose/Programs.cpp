@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Inlines the phases of one event into one block. Invariant: a state has one current value at every point, so the
-// linear use of caches survives the merge.
+// Inlines the phases of one event into one block. Invariant: a state has one current value at every
+// point, so the linear use of caches survives the merge.
 
 #include "passes/decompose/Programs.h"
 
@@ -52,13 +52,16 @@ bool runsAt(PhaseOp phase, StringRef event) {
 
 class ProgramFormer {
 public:
-  ProgramFormer(MethodOp method, StringRef kind) : method_(method), builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {
-    program_ = PhaseOp::create(builder_, method.getLoc(), builder_.getStrArrayAttr({kind}), builder_.getArrayAttr({}),
-                               FlatSymbolRefAttr(), ArrayAttr(), ConditionAttr());
+  ProgramFormer(MethodOp method, StringRef kind)
+      : method_(method), builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {
+    program_ = PhaseOp::create(builder_, method.getLoc(), builder_.getStrArrayAttr({kind}),
+                               builder_.getArrayAttr({}), FlatSymbolRefAttr(), ArrayAttr(),
+                               ConditionAttr());
     program_.getBody().emplaceBlock();
   }
 
-  /// Inlines `phases` in order; those with a length trigger share one scf.if while they follow each other.
+  /// Inlines `phases` in order; those with a length trigger share one scf.if while they follow each
+  /// other.
   LogicalResult inlineAll(MutableArrayRef<PhaseOp> phases) {
     OpBuilder body = OpBuilder::atBlockEnd(&program_.getBlock());
     for (size_t i = 0; i < phases.size();) {
@@ -109,13 +112,14 @@ private:
     if (!binding.getSymbol() && isPhaseResult(binding.getRole())) {
       if (Value value = results_.lookup(binding.getRole())) {
         if (value.getType() != type) {
-          return phase.emitError() << "phase takes '" << binding.getRole() << "' as " << type << ", but an earlier phase yields "
-                                   << value.getType();
+          return phase.emitError() << "phase takes '" << binding.getRole() << "' as " << type
+                                   << ", but an earlier phase yields " << value.getType();
         }
         return value;
       }
       if (binding.getRole() != "budget") {
-        return phase.emitError() << "phase needs '" << binding.getRole() << "', which no earlier phase of the event yields";
+        return phase.emitError() << "phase needs '" << binding.getRole()
+                                 << "', which no earlier phase of the event yields";
       }
     }
     if (binding.getSymbol()) {
@@ -143,7 +147,8 @@ private:
   LogicalResult inlinePhase(PhaseOp phase, OpBuilder &b) {
     IRMapping mapping;
     for (BlockArgument argument : phase.getBlock().getArguments()) {
-      FailureOr<Value> value = valueOf(phase, phase.getBinding(argument.getArgNumber()), argument.getType());
+      FailureOr<Value> value =
+          valueOf(phase, phase.getBinding(argument.getArgNumber()), argument.getType());
       if (failed(value)) {
         return failure();
       }
@@ -168,12 +173,16 @@ private:
   LogicalResult inlineGuarded(MutableArrayRef<PhaseOp> run, TriggerAttr trigger, OpBuilder &b) {
     Location loc = run.front().getLoc();
     MLIRContext *context = b.getContext();
-    auto state = dyn_cast_or_null<StateOp>(SymbolTable::lookupSymbolIn(method_, trigger.getState()));
+    auto state =
+        dyn_cast_or_null<StateOp>(SymbolTable::lookupSymbolIn(method_, trigger.getState()));
     if (!state) {
-      return run.front().emitError() << "trigger names '@" << trigger.getState().getValue() << "', which is not a state";
+      return run.front().emitError()
+             << "trigger names '@" << trigger.getState().getValue() << "', which is not a state";
     }
-    FailureOr<Value> cache = valueOf(run.front(), BindingAttr::get(context, "symbol", trigger.getState()), state.getType());
-    FailureOr<Value> limit = valueOf(run.front(), BindingAttr::get(context, "budget", Attribute()), b.getIndexType());
+    FailureOr<Value> cache = valueOf(
+        run.front(), BindingAttr::get(context, "symbol", trigger.getState()), state.getType());
+    FailureOr<Value> limit =
+        valueOf(run.front(), BindingAttr::get(context, "budget", Attribute()), b.getIndexType());
     if (failed(cache) || failed(limit)) {
       return failure();
     }
@@ -203,7 +212,8 @@ private:
         }
       }
     }
-    auto guard = scf::IfOp::create(b, loc, types, due, /*addThenBlock=*/true, /*addElseBlock=*/true);
+    auto guard =
+        scf::IfOp::create(b, loc, types, due, /*addThenBlock=*/true, /*addElseBlock=*/true);
     OpBuilder inside = OpBuilder::atBlockEnd(guard.thenBlock());
     for (PhaseOp phase : run) {
       if (failed(inlinePhase(phase, inside))) {
@@ -223,7 +233,8 @@ private:
     }
     // What the guarded phases yield by name is not defined outside.
     for (StringRef name : {"score", "budget", "keep"}) {
-      if (Value value = results_.lookup(name); value && value.getParentBlock() == guard.thenBlock()) {
+      if (Value value = results_.lookup(name);
+          value && value.getParentBlock() == guard.thenBlock()) {
         results_.erase(name);
       }
     }

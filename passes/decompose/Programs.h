@@ -14,11 +14,11 @@ class MethodOp;
 ///   prefill, decode   as written
 ///   ingest            prefill without its attention output and all that only served it
 ///   attend            the query phase
-///   prompt_end        score, allocate, select, compress of this event in a row; phases on `longer(@state, budget)` stand
-///   step_end          inside an scf.if on the row count
-///   calibrate         as written
-/// Values flow between phases as SSA values; states are block arguments and results of `next`. Emits a diagnostic when a
-/// phase needs a result that no earlier phase of the event yields.
+///   prompt_end        score, allocate, select, compress of this event in a row; phases on
+///   `longer(@state, budget)` stand step_end          inside an scf.if on the row count calibrate
+///   as written
+/// Values flow between phases as SSA values; states are block arguments and results of `next`.
+/// Emits a diagnostic when a phase needs a result that no earlier phase of the event yields.
 LogicalResult formPrograms(MethodOp method);
 
 } // namespace mlir::kvcache

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Byte-driven fusion. The rule, per value: a kernel boundary costs a write and a read of the value; computing it again
-// costs its reduction once more for every point of the consumer's loops that the value does not depend on. Elementwise
-// values are always computed in place; reductions are, when their consumer runs over exactly the same points.
+// Byte-driven fusion. The rule, per value: a kernel boundary costs a write and a read of the value;
+// computing it again costs its reduction once more for every point of the consumer's loops that the
+// value does not depend on. Elementwise values are always computed in place; reductions are, when
+// their consumer runs over exactly the same points.
 
 #include "passes/fuse/FormKernels.h"
 
@@ -88,8 +89,8 @@ public:
   }
 
 private:
-  /// A value that is computed in place of its use reads its caches there: no update may come before that by its place in the
-  /// text alone. Each moves to its first user.
+  /// A value that is computed in place of its use reads its caches there: no update may come before
+  /// that by its place in the text alone. Each moves to its first user.
   void sinkUpdates() {
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block_))) {
       if (op.hasTrait<OpTrait::IsTerminator>() || llvm::none_of(op.getOpOperands(), updatesCache)) {
@@ -106,7 +107,8 @@ private:
     }
   }
 
-  /// From the end of the block, so that the loops a value would be computed in are known before the value is decided.
+  /// From the end of the block, so that the loops a value would be computed in are known before the
+  /// value is decided.
   void chooseRoots() {
     for (Operation &op : llvm::reverse(block_)) {
       if (isAlone(&op)) {
@@ -165,7 +167,8 @@ private:
     if (isa<PoolOp, GatherOp, ScatterOp, ContractOp, SelectWhereOp>(user)) {
       return true;
     }
-    return !llvm::all_of(op->getResults(), [&](Value result) { return within(result, spaces_[user]); });
+    return !llvm::all_of(op->getResults(),
+                         [&](Value result) { return within(result, spaces_[user]); });
   }
 
   /// The root and every op that is computed in place for it.
@@ -180,7 +183,8 @@ private:
       for (Value operand : op->getOperands()) {
         Operation *source = operand.getDefiningOp();
         bool inPlace = source && isNest(source) && !roots_.contains(source);
-        if (source && source->getBlock() == &block_ && (inPlace || source->hasTrait<OpTrait::ConstantLike>())) {
+        if (source && source->getBlock() == &block_ &&
+            (inPlace || source->hasTrait<OpTrait::ConstantLike>())) {
           stack.push_back(source);
         }
       }
@@ -202,7 +206,8 @@ private:
     }
     OpBuilder b(root);
     auto kernel = KernelOp::create(b, root->getLoc(), root->getResultTypes(), inputs.getArrayRef());
-    Block &body = kernel.getBody().empty() ? kernel.getBody().emplaceBlock() : kernel.getBody().front();
+    Block &body =
+        kernel.getBody().empty() ? kernel.getBody().emplaceBlock() : kernel.getBody().front();
     IRMapping mapping;
     for (Value input : inputs) {
       mapping.map(input, body.addArgument(input.getType(), input.getLoc()));

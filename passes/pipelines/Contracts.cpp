@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// One function per contract. A broken contract is a fault of a pass, or of a method that no pass can take further; the
-// diagnostic stands at the op in either case.
+// One function per contract. A broken contract is a fault of a pass, or of a method that no pass
+// can take further; the diagnostic stands at the op in either case.
 
 #include "passes/pipelines/Contracts.h"
 
@@ -30,7 +30,8 @@ LogicalResult checkComposed(MethodOp method) {
     }
   }
   for (StringRef kind : {"prefill", "decode", "query"}) {
-    if (llvm::none_of(method.getBody().front().getOps<PhaseOp>(), [&](PhaseOp phase) { return phase.hasKind(kind); })) {
+    if (llvm::none_of(method.getBody().front().getOps<PhaseOp>(),
+                      [&](PhaseOp phase) { return phase.hasKind(kind); })) {
       return method.emitOpError() << "composed: expects a '" << kind << "' phase";
     }
   }
@@ -58,7 +59,8 @@ LogicalResult checkSpecialized(MethodOp method) {
 
 LogicalResult checkDecomposed(MethodOp method) {
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
-    if (isa<ScoreAttentionOp, ScoreNormOp, ScoreNearestOp, SelectTopkOp, MergeIntoOp, ProjectLowrankOp, ProjectHadamardOp>(op)) {
+    if (isa<ScoreAttentionOp, ScoreNormOp, ScoreNearestOp, SelectTopkOp, MergeIntoOp,
+            ProjectLowrankOp, ProjectHadamardOp>(op)) {
       return op->emitOpError("decomposed: expects primitives only");
     }
     return WalkResult::advance();
@@ -68,8 +70,8 @@ LogicalResult checkDecomposed(MethodOp method) {
 
 LogicalResult checkFused(MethodOp method) {
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
-    bool computes = isa<MapOp, ReduceOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ScatterOp, TopkOp, SelectWhereOp,
-                        SelectComplementOp, SelectAllocOp, EighOp>(op);
+    bool computes = isa<MapOp, ReduceOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ScatterOp,
+                        TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, EighOp>(op);
     if (computes && !op->getParentOfType<KernelOp>()) {
       return op->emitOpError("fused: expects every tensor computation in a kernel");
     }

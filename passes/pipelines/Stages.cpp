@@ -30,12 +30,14 @@ std::optional<Stage> stageFromName(StringRef name) {
   return std::nullopt;
 }
 
-FailureOr<MethodOp> runStages(ModuleOp module, const ComposeRequest &request, const MethodGeometry &geometry, Stage last) {
+FailureOr<MethodOp> runStages(ModuleOp module, const ComposeRequest &request,
+                              const MethodGeometry &geometry, Stage last) {
   FailureOr<MethodOp> method = composeMethod(module, request);
   if (failed(method) || failed(checkContract(*method, Stage::Composed))) {
     return failure();
   }
-  if (last >= Stage::Specialized && (failed(specializeMethod(*method, geometry)) || failed(checkContract(*method, Stage::Specialized)))) {
+  if (last >= Stage::Specialized && (failed(specializeMethod(*method, geometry)) ||
+                                     failed(checkContract(*method, Stage::Specialized)))) {
     return failure();
   }
   if (last >= Stage::Decomposed) {

@@ -18,8 +18,10 @@ enum class Stage { Composed, Specialized, Decomposed, Fused };
 StringRef nameOf(Stage stage);
 std::optional<Stage> stageFromName(StringRef name);
 
-/// Composes the requested method in `module` and takes it to `last`. The module keeps its other methods. Every stage is
-/// verified, and its contract checked, before the next begins. Emits one diagnostic on failure.
-FailureOr<MethodOp> runStages(ModuleOp module, const ComposeRequest &request, const MethodGeometry &geometry, Stage last);
+/// Composes the requested method in `module` and takes it to `last`. The module keeps its other
+/// methods. Every stage is verified, and its contract checked, before the next begins. Emits one
+/// diagnostic on failure.
+FailureOr<MethodOp> runStages(ModuleOp module, const ComposeRequest &request,
+                              const MethodGeometry &geometry, Stage last);
 
 } // namespace mlir::kvcache

@@ -98,7 +98,9 @@ private:
 
 } // namespace
 
-std::optional<int64_t> evaluateExpression(StringRef text, const std::map<std::string, int64_t> &names, std::string &error) {
+std::optional<int64_t> evaluateExpression(StringRef text,
+                                          const std::map<std::string, int64_t> &names,
+                                          std::string &error) {
   error.clear();
   return Evaluator(text, names, error).run();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Binding in three moves: parameter values (expressions over geometry included), block arguments that name a
-// parameter, then every symbol in types and attributes.
+// Binding in three moves: parameter values (expressions over geometry included), block arguments
+// that name a parameter, then every symbol in types and attributes.
 
 #include "passes/specialize/Specialize.h"
 
@@ -38,13 +38,16 @@ LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
   for (auto param : method.getBody().front().getOps<ParamOp>()) {
     if (param.isExpression()) {
       std::string error;
-      std::optional<int64_t> value = evaluateExpression(cast<StringAttr>(param.getValue()).getValue(), values.integers, error);
+      std::optional<int64_t> value =
+          evaluateExpression(cast<StringAttr>(param.getValue()).getValue(), values.integers, error);
       if (!value) {
-        return param.emitError() << "parameter '" << param.getSymName() << "' = " << param.getValue() << ": " << error;
+        return param.emitError() << "parameter '" << param.getSymName()
+                                 << "' = " << param.getValue() << ": " << error;
       }
       param.setValueAttr(IntegerAttr::get(*param.getType(), *value));
       if (!param.allows(param.getValue(), error)) {
-        return param.emitError() << "parameter '" << param.getSymName() << "' = " << *value << ": " << error;
+        return param.emitError() << "parameter '" << param.getSymName() << "' = " << *value << ": "
+                                 << error;
       }
     }
     std::string name = param.getSymName().str();
@@ -58,7 +61,8 @@ LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
       values.texts[name] = text.getValue().str();
     }
   }
-  // In triggers `budget` is the role, which each sequence has its own value of, not the default of the parameter.
+  // In triggers `budget` is the role, which each sequence has its own value of, not the default of
+  // the parameter.
   values.integers.erase("budget");
   return success();
 }
@@ -72,7 +76,8 @@ TypedAttr constantOf(ParamOp param, Type type) {
   if (!integer) {
     return {};
   }
-  int64_t value = isa<BoolAttr>(param.getValue()) ? cast<BoolAttr>(param.getValue()).getValue() : integer.getInt();
+  int64_t value = isa<BoolAttr>(param.getValue()) ? cast<BoolAttr>(param.getValue()).getValue()
+                                                  : integer.getInt();
   if (isa<FloatType>(type)) {
     return FloatAttr::get(type, static_cast<double>(value));
   }
@@ -87,17 +92,17 @@ LogicalResult replaceParameterArguments(MethodOp method, PhaseOp phase) {
   OpBuilder builder = OpBuilder::atBlockBegin(&block);
   for (BlockArgument argument : block.getArguments()) {
     BindingAttr binding = phase.getBinding(argument.getArgNumber());
-    auto param = binding.getSymbol()
-                     ? dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(method, binding.getSymbol().getValue()))
-                     : ParamOp();
+    auto param = binding.getSymbol() ? dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(
+                                           method, binding.getSymbol().getValue()))
+                                     : ParamOp();
     if (!param) {
       kept.push_back(binding);
       continue;
     }
     TypedAttr value = constantOf(param, argument.getType());
     if (!value) {
-      return phase.emitError() << "parameter '@" << param.getSymName() << "' = " << param.getValue() << " cannot be bound as "
-                               << argument.getType();
+      return phase.emitError() << "parameter '@" << param.getSymName() << "' = " << param.getValue()
+                               << " cannot be bound as " << argument.getType();
     }
     argument.replaceAllUsesWith(arith::ConstantOp::create(builder, phase.getLoc(), value));
     erased.set(argument.getArgNumber());
@@ -107,7 +112,8 @@ LogicalResult replaceParameterArguments(MethodOp method, PhaseOp phase) {
   return success();
 }
 
-/// ` (group_size = 32, ..)`: the parameters that a column's type depends on, so that a message names what to change.
+/// ` (group_size = 32, ..)`: the parameters that a column's type depends on, so that a message
+/// names what to change.
 std::string describeParameters(MethodOp method, ColumnAttr unbound) {
   std::string text;
   for (const std::string &name : freeSymbols(unbound)) {
@@ -121,7 +127,8 @@ std::string describeParameters(MethodOp method, ColumnAttr unbound) {
   return text.empty() ? text : text + ")";
 }
 
-/// Every column must have a layout in this geometry. `unbound` is the type before symbols were replaced.
+/// Every column must have a layout in this geometry. `unbound` is the type before symbols were
+/// replaced.
 LogicalResult checkStorage(StateOp state, Type unbound) {
   auto cache = dyn_cast<CacheType>(state.getType());
   if (!cache) {
@@ -133,15 +140,20 @@ LogicalResult checkStorage(StateOp state, Type unbound) {
       width *= axis.getInteger().value_or(0);
     }
     std::string error;
-    auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, ::kvcache::abi::ElementType::F16, error);
-    if (layout && layout->affine() && layout->zero == ::kvcache::abi::ZeroKind::Min && layout->clip != 1.0) {
-      error = "expected clip(..) with a zero point or without zeros: a group minimum cannot be clipped";
+    auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width,
+                                                      ::kvcache::abi::ElementType::F16, error);
+    if (layout && layout->affine() && layout->zero == ::kvcache::abi::ZeroKind::Min &&
+        layout->clip != 1.0) {
+      error =
+          "expected clip(..) with a zero point or without zeros: a group minimum cannot be clipped";
     }
     if (!error.empty() || width <= 0) {
-      return state.emitError() << "column '" << column.getName() << "' of state '@" << state.getSymName() << "': "
+      return state.emitError() << "column '" << column.getName() << "' of state '@"
+                               << state.getSymName() << "': "
                                << (error.empty() ? "expected feature axes of known extent" : error)
-                               << describeParameters(state->getParentOfType<MethodOp>(),
-                                                     cast<CacheType>(unbound).getColumn(column.getName()));
+                               << describeParameters(
+                                      state->getParentOfType<MethodOp>(),
+                                      cast<CacheType>(unbound).getColumn(column.getName()));
     }
   }
   return success();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The meaning of score.norm, score.nearest, merge.into, project.hadamard, project.lowrank and attend.
+// The meaning of score.norm, score.nearest, merge.into, project.hadamard, project.lowrank and
+// attend.
 
 #include "runtime/reference/Families.h"
 
@@ -13,7 +14,8 @@ namespace kvcache::rt::reference {
 
 namespace {
 
-template <typename Fn> Tensor mapTensor(Tensor x, Fn fn) {
+template <typename Fn>
+Tensor mapTensor(Tensor x, Fn fn) {
   for (double &value : x.values) {
     value = fn(value);
   }
@@ -28,8 +30,8 @@ StatusOr<Tensor> norm(const Tensor &x, const std::vector<std::string> &over) {
   return mapTensor(*sum, [](double v) { return std::sqrt(v); });
 }
 
-Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::string &along, const std::string &channel,
-               Tensor &best, Tensor &index) {
+Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::string &along,
+               const std::string &channel, Tensor &best, Tensor &index) {
   StatusOr<Tensor> dot = contract(a, b, {channel});
   KVCACHE_RETURN_IF_ERROR(dot.status());
   StatusOr<Tensor> normA = norm(a, {channel}), normB = norm(b, {channel});
@@ -37,15 +39,18 @@ Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::strin
   KVCACHE_RETURN_IF_ERROR(normB.status());
   Tensor closeness = *dot;
   forEachPoint(closeness, [&](const std::vector<int64_t> &point) {
-    double na = broadcastAt(*normA, closeness.axes, point), nb = broadcastAt(*normB, closeness.axes, point);
+    double na = broadcastAt(*normA, closeness.axes, point),
+           nb = broadcastAt(*normB, closeness.axes, point);
     double d = closeness.at(point);
-    closeness.at(point) = metric == Metric::Cosine ? d / (std::fmax(na, 1e-6) * std::fmax(nb, 1e-6))
-                                                   : -std::sqrt(std::fmax(0.0, na * na + nb * nb - 2.0 * d));
+    closeness.at(point) = metric == Metric::Cosine
+                              ? d / (std::fmax(na, 1e-6) * std::fmax(nb, 1e-6))
+                              : -std::sqrt(std::fmax(0.0, na * na + nb * nb - 2.0 * d));
   });
   StatusOr<Tensor> top = reduce(Reduction::Max, closeness, {along});
   KVCACHE_RETURN_IF_ERROR(top.status());
   StatusOr<Tensor> where =
-      reduce(Reduction::ArgMax, mapTensor(closeness, [](double v) { return static_cast<float>(v); }), {along});
+      reduce(Reduction::ArgMax,
+             mapTensor(closeness, [](double v) { return static_cast<float>(v); }), {along});
   KVCACHE_RETURN_IF_ERROR(where.status());
   best = metric == Metric::Cosine ? *top : mapTensor(*top, [](double v) { return -v; });
   index = *where;
@@ -55,15 +60,16 @@ Status nearest(Metric metric, const Tensor &a, const Tensor &b, const std::strin
   return Status::ok();
 }
 
-StatusOr<Tensor> mergeInto(const Tensor &src, const Tensor &dst, const Tensor &index, const Tensor &weight,
-                           const std::string &domain) {
+StatusOr<Tensor> mergeInto(const Tensor &src, const Tensor &dst, const Tensor &index,
+                           const Tensor &weight, const std::string &domain) {
   Tensor weighted = src;
   forEachPoint(src, [&](const std::vector<int64_t> &point) {
     weighted.at(point) *= broadcastAt(weight, src.axes, point);
   });
   StatusOr<Tensor> sum = scatter(weighted, Tensor(dst.axes), index, domain, /*add=*/true);
   KVCACHE_RETURN_IF_ERROR(sum.status());
-  // Total weight per destination: the axes of weight with the source axis replaced by the destination axis.
+  // Total weight per destination: the axes of weight with the source axis replaced by the
+  // destination axis.
   std::vector<Axis> axes;
   for (const Axis &axis : dst.axes) {
     if (axis.name == domain || weight.find(axis.name) >= 0) {
@@ -108,25 +114,29 @@ StatusOr<Tensor> hadamard(const Tensor &x, const std::string &channel) {
   }
   Tensor result = x;
   for (size_t at = 0; at < x.values.size(); at += static_cast<size_t>(n)) {
-    std::vector<double> row(x.values.begin() + static_cast<int64_t>(at), x.values.begin() + static_cast<int64_t>(at) + n);
+    std::vector<double> row(x.values.begin() + static_cast<int64_t>(at),
+                            x.values.begin() + static_cast<int64_t>(at) + n);
     hadamardRow(row);
     std::copy(row.begin(), row.end(), result.values.begin() + static_cast<int64_t>(at));
   }
   return result;
 }
 
-StatusOr<Tensor> lowrank(const Tensor &x, const Tensor &basis, const Tensor &mean, const std::string &channel,
-                         const std::string &rank) {
+StatusOr<Tensor> lowrank(const Tensor &x, const Tensor &basis, const Tensor &mean,
+                         const std::string &channel, const std::string &rank) {
   if (basis.find(rank) < 0) {
     return Status::badInput("expected axis '" + rank + "' in the basis");
   }
   Tensor centred = x;
-  forEachPoint(x, [&](const std::vector<int64_t> &point) { centred.at(point) -= broadcastAt(mean, x.axes, point); });
+  forEachPoint(x, [&](const std::vector<int64_t> &point) {
+    centred.at(point) -= broadcastAt(mean, x.axes, point);
+  });
   return contract(centred, basis, {channel});
 }
 
-AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, int64_t queries, int64_t group, int64_t width,
-                           const std::vector<int32_t> &queryPositions, bool causal, int64_t window) {
+AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, int64_t queries,
+                           int64_t group, int64_t width, const std::vector<int32_t> &queryPositions,
+                           bool causal, int64_t window) {
   constexpr double minusInfinity = -std::numeric_limits<double>::infinity();
   int64_t n = rows.rows;
   AttentionResult result;
@@ -139,7 +149,9 @@ AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, i
     double *p = result.p.data() + i * n;
     double largest = minusInfinity;
     for (int64_t t = 0; t < n; ++t) {
-      int64_t distance = causal ? queryPositions[static_cast<size_t>(i / group)] - rows.positions[static_cast<size_t>(t)] : 0;
+      int64_t distance = causal ? queryPositions[static_cast<size_t>(i / group)] -
+                                      rows.positions[static_cast<size_t>(t)]
+                                : 0;
       p[t] = minusInfinity;
       if (causal && (distance < 0 || (window > 0 && distance >= window))) {
         continue;
@@ -164,14 +176,16 @@ AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, i
     for (int64_t t = 0; t < n; ++t) {
       p[t] /= sum;
       for (int64_t d = 0; d < width && p[t] != 0.0; ++d) {
-        result.out[static_cast<size_t>(i * width + d)] += p[t] * rows.v[static_cast<size_t>(t * width + d)];
+        result.out[static_cast<size_t>(i * width + d)] +=
+            p[t] * rows.v[static_cast<size_t>(t * width + d)];
       }
     }
   }
   return result;
 }
 
-void ropeRow(double *row, int64_t width, const std::vector<float> &inverseFrequencies, double position) {
+void ropeRow(double *row, int64_t width, const std::vector<float> &inverseFrequencies,
+             double position) {
   int64_t half = width / 2;
   for (int64_t i = 0; i < half; ++i) {
     double angle = position * static_cast<double>(inverseFrequencies[static_cast<size_t>(i)]);

@@ -23,7 +23,8 @@ std::vector<Axis> without(const std::vector<Axis> &axes, const std::vector<std::
 }
 
 /// Coordinates of `point` (over `from`) for the axes of `to`.
-std::vector<int64_t> project(const std::vector<int64_t> &point, const std::vector<Axis> &from, const std::vector<Axis> &to) {
+std::vector<int64_t> project(const std::vector<int64_t> &point, const std::vector<Axis> &from,
+                             const std::vector<Axis> &to) {
   std::vector<int64_t> result(to.size(), 0);
   for (size_t i = 0; i < to.size(); ++i) {
     for (size_t j = 0; j < from.size(); ++j) {
@@ -47,8 +48,8 @@ Status needAxis(const Tensor &x, const std::string &name) {
 }
 
 Status outside(const std::string &axis, int64_t extent, int64_t found) {
-  return Status::badInput("expected positions in [0, " + std::to_string(extent) + ") of axis '" + axis + "', got " +
-                          std::to_string(found));
+  return Status::badInput("expected positions in [0, " + std::to_string(extent) + ") of axis '" +
+                          axis + "', got " + std::to_string(found));
 }
 
 } // namespace
@@ -57,9 +58,10 @@ StatusOr<Tensor> reduce(Reduction fn, const Tensor &x, const std::vector<std::st
   for (const std::string &name : over) {
     KVCACHE_RETURN_IF_ERROR(needAxis(x, name));
   }
-  double start = fn == Reduction::Max || fn == Reduction::ArgMax ? -std::numeric_limits<double>::infinity()
-                 : fn == Reduction::Min                          ? std::numeric_limits<double>::infinity()
-                                                                 : 0.0;
+  double start = fn == Reduction::Max || fn == Reduction::ArgMax
+                     ? -std::numeric_limits<double>::infinity()
+                 : fn == Reduction::Min ? std::numeric_limits<double>::infinity()
+                                        : 0.0;
   Tensor result(without(x.axes, over), start);
   result.inheritRagged(x);
   Tensor points(result.axes), best(result.axes, 0.0);
@@ -107,7 +109,8 @@ StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q) {
   result.inheritRagged(x);
   std::vector<std::vector<double>> sorted(result.values.size());
   forEachPoint(x, [&](const std::vector<int64_t> &point) {
-    sorted[static_cast<size_t>(result.offset(project(point, x.axes, result.axes)))].push_back(x.at(point));
+    sorted[static_cast<size_t>(result.offset(project(point, x.axes, result.axes)))].push_back(
+        x.at(point));
   });
   for (size_t i = 0; i < sorted.size(); ++i) {
     std::vector<double> &s = sorted[i];
@@ -143,7 +146,8 @@ StatusOr<Tensor> contract(const Tensor &a, const Tensor &b, const std::vector<st
       atB += toB[i] * point[i];
       atResult += toResult[i] * point[i];
     }
-    result.values[static_cast<size_t>(atResult)] += a.values[static_cast<size_t>(atA)] * b.values[static_cast<size_t>(atB)];
+    result.values[static_cast<size_t>(atResult)] +=
+        a.values[static_cast<size_t>(atA)] * b.values[static_cast<size_t>(atB)];
   });
   return result;
 }
@@ -180,11 +184,13 @@ StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string 
   return result;
 }
 
-StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index, const std::string &domain, bool add) {
+StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index,
+                         const std::string &domain, bool add) {
   KVCACHE_RETURN_IF_ERROR(needAxis(into, domain));
   Tensor result = into;
   Status status;
-  // The source axis that runs over entries is the one that `into` lacks; walking x in order keeps it ascending.
+  // The source axis that runs over entries is the one that `into` lacks; walking x in order keeps
+  // it ascending.
   forEachPoint(x, [&](const std::vector<int64_t> &point) {
     int64_t target = static_cast<int64_t>(broadcastAt(index, x.axes, point));
     if (target < 0) {
@@ -203,7 +209,8 @@ StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &inde
   return result;
 }
 
-StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size, int64_t upTo) {
+StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size,
+                      int64_t upTo) {
   KVCACHE_RETURN_IF_ERROR(needAxis(x, along));
   if (size < 1) {
     return Status::badInput("expected a pooling size of at least 1, got " + std::to_string(size));
@@ -243,8 +250,9 @@ StatusOr<Tensor> slice(const Tensor &x, const std::string &along, int64_t from, 
   KVCACHE_RETURN_IF_ERROR(needAxis(x, along));
   size_t axis = static_cast<size_t>(x.find(along));
   if (from < 0 || size < 0 || from + size > x.axes[axis].extent) {
-    return Status::badInput("expected a slice inside [0, " + std::to_string(x.axes[axis].extent) + ") of axis '" + along +
-                            "', got [" + std::to_string(from) + ", " + std::to_string(from + size) + ")");
+    return Status::badInput("expected a slice inside [0, " + std::to_string(x.axes[axis].extent) +
+                            ") of axis '" + along + "', got [" + std::to_string(from) + ", " +
+                            std::to_string(from + size) + ")");
   }
   std::vector<Axis> axes = x.axes;
   axes[axis].extent = size;
@@ -267,12 +275,15 @@ Status eigh(const Tensor &matrix, Tensor &values, Tensor &vectors) {
   values = Tensor(std::vector<Axis>(matrix.axes.begin(), matrix.axes.end() - 1));
   vectors = Tensor(matrix.axes);
   for (int64_t b = 0; b < batch; ++b) {
-    std::vector<double> a(matrix.values.begin() + b * n * n, matrix.values.begin() + (b + 1) * n * n);
+    std::vector<double> a(matrix.values.begin() + b * n * n,
+                          matrix.values.begin() + (b + 1) * n * n);
     std::vector<double> v(static_cast<size_t>(n * n), 0.0);
     for (int64_t i = 0; i < n; ++i) {
       v[static_cast<size_t>(i * n + i)] = 1.0;
     }
-    auto at = [n](std::vector<double> &m, int64_t i, int64_t j) -> double & { return m[static_cast<size_t>(i * n + j)]; };
+    auto at = [n](std::vector<double> &m, int64_t i, int64_t j) -> double & {
+      return m[static_cast<size_t>(i * n + j)];
+    };
     for (int sweep = 0; sweep < 64; ++sweep) {
       double off = 0.0, total = 0.0;
       for (int64_t i = 0; i < n; ++i) {
@@ -290,7 +301,8 @@ Status eigh(const Tensor &matrix, Tensor &values, Tensor &vectors) {
             continue;
           }
           double theta = (at(a, q, q) - at(a, p, p)) / (2.0 * at(a, p, q));
-          double t = (theta >= 0 ? 1.0 : -1.0) / (std::fabs(theta) + std::sqrt(theta * theta + 1.0));
+          double t =
+              (theta >= 0 ? 1.0 : -1.0) / (std::fabs(theta) + std::sqrt(theta * theta + 1.0));
           double c = 1.0 / std::sqrt(t * t + 1.0), s = t * c;
           for (int64_t k = 0; k < n; ++k) {
             double x = at(a, k, p), y = at(a, k, q);
@@ -312,7 +324,8 @@ Status eigh(const Tensor &matrix, Tensor &values, Tensor &vectors) {
     for (int64_t i = 0; i < n; ++i) {
       order[static_cast<size_t>(i)] = i;
     }
-    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return at(a, x, x) > at(a, y, y); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t x, int64_t y) { return at(a, x, x) > at(a, y, y); });
     for (int64_t j = 0; j < n; ++j) {
       int64_t from = order[static_cast<size_t>(j)];
       values.values[static_cast<size_t>(b * n + j)] = at(a, from, from);

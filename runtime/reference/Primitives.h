@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Reference kernels of the primitives: what reduce, contract, topk, gather, scatter, pool, iota, slice
-// and eigh mean. Real arithmetic is in double; selection ranks f32 values.
+// Reference kernels of the primitives: what reduce, contract, topk, gather, scatter, pool, iota,
+// slice and eigh mean. Real arithmetic is in double; selection ranks f32 values.
 
 #pragma once
 
@@ -11,12 +11,13 @@ namespace kvcache::rt::reference {
 
 enum class Reduction { Sum, Mean, Max, Min, ArgMax, Count };
 
-/// result[kept axes] = fn over the points of `over`. Max / Min of nothing is -inf / +inf, ArgMax 0, Mean 0.
-/// ArgMax ties go to the lowest index (one axis only); Count counts non-zero values.
+/// result[kept axes] = fn over the points of `over`. Max / Min of nothing is -inf / +inf, ArgMax 0,
+/// Mean 0. ArgMax ties go to the lowest index (one axis only); Count counts non-zero values.
 StatusOr<Tensor> reduce(Reduction fn, const Tensor &x, const std::vector<std::string> &over);
 
 /// The q-quantile along one axis: sorted values s[0..n-1], position p = q (n - 1),
-/// s[floor p] + (p - floor p) (s[ceil p] - s[floor p]), s[floor p] when both are equal. Nothing to sort: +inf.
+/// s[floor p] + (p - floor p) (s[ceil p] - s[floor p]), s[floor p] when both are equal. Nothing to
+/// sort: +inf.
 StatusOr<Tensor> quantile(const Tensor &x, const std::string &over, double q);
 
 /// result[axes of a and b without over] = sum over `over` of a * b.
@@ -28,44 +29,49 @@ struct Forced {
   bool allThatFit = false; ///< a point with no more rows than its count keeps them all
 };
 
-/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index; -inf is taken only when
-/// forced.
-/// `counts`: one count, or one per head. n = min(count, length) rows are kept. Of the forced rows, first
-/// min(first, n) first ones, then the newest min(last, rest). Result: axes of s without `along`, then
-/// `instance` (ragged). Fails on a value that is not a number among the rows that compete.
-StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts, Forced forced,
-                      const std::string &instance);
+/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index; -inf
+/// is taken only when forced. `counts`: one count, or one per head. n = min(count, length) rows are
+/// kept. Of the forced rows, first min(first, n) first ones, then the newest min(last, rest).
+/// Result: axes of s without `along`, then `instance` (ragged). Fails on a value that is not a
+/// number among the rows that compete.
+StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts,
+                      Forced forced, const std::string &instance);
 
-/// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest head, then
-/// token; -inf does not count.
+/// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest
+/// head, then token; -inf does not count.
 StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total);
 
 /// Indices along `along` whose flag is non-zero, ascending.
 StatusOr<Tensor> where(const Tensor &flags, const std::string &along, const std::string &instance);
 
 /// The rows of [0, length) that `index` does not name; `lengths` per head (or one).
-StatusOr<Tensor> complement(const Tensor &index, int64_t capacity, const std::vector<int64_t> &lengths,
-                            const std::string &instance);
+StatusOr<Tensor> complement(const Tensor &index, int64_t capacity,
+                            const std::vector<int64_t> &lengths, const std::string &instance);
 
-/// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of index.
+/// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of
+/// index.
 StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string &domain);
 
-/// into[.., index[.., e], ..] (+)= x[.., e, ..], in ascending order of e; a negative index is skipped.
-StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index, const std::string &domain, bool add);
+/// into[.., index[.., e], ..] (+)= x[.., e, ..], in ascending order of e; a negative index is
+/// skipped.
+StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index,
+                         const std::string &domain, bool add);
 
 enum class Pooling { Average, Max };
 
-/// Window of columns [i - size / 2, i - size / 2 + size) for each point i of `along`, over the columns [0, upTo) of the
-/// head's length (upTo < 0: all). Average divides by `size` everywhere, Max ignores columns outside. Columns >= upTo give 0.
-StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size, int64_t upTo);
+/// Window of columns [i - size / 2, i - size / 2 + size) for each point i of `along`, over the
+/// columns [0, upTo) of the head's length (upTo < 0: all). Average divides by `size` everywhere,
+/// Max ignores columns outside. Columns >= upTo give 0.
+StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size,
+                      int64_t upTo);
 
 /// 0, 1, 2 .. along one axis of `shape`.
 Tensor iota(const Tensor &shape, const std::string &along);
 
 StatusOr<Tensor> slice(const Tensor &x, const std::string &along, int64_t from, int64_t size);
 
-/// Eigenvalues descending and unit eigenvectors (columns, largest entry positive) of symmetric matrices over
-/// the last two axes, by cyclic Jacobi rotations.
+/// Eigenvalues descending and unit eigenvectors (columns, largest entry positive) of symmetric
+/// matrices over the last two axes, by cyclic Jacobi rotations.
 Status eigh(const Tensor &matrix, Tensor &values, Tensor &vectors);
 
 } // namespace kvcache::rt::reference

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The meaning of quantize.encode. The quantizer itself is IEEE f32 in the stated order, never contracted,
-// so that codes are the same on every target; rotation and projection before it are real arithmetic.
+// The meaning of quantize.encode. The quantizer itself is IEEE f32 in the stated order, never
+// contracted, so that codes are the same on every target; rotation and projection before it are
+// real arithmetic.
 
 #include "runtime/io/Half.h"
 #include "runtime/reference/Families.h"
@@ -59,7 +60,8 @@ Group quantizeGroup(const ColumnLayout &layout, const std::vector<float> &x) {
     float largest = std::max(std::fabs(low), std::fabs(high)) * static_cast<float>(layout.clip);
     group.scale = static_cast<float>(roundTo(layout.scaleType, largest / half));
     for (float value : x) {
-      float code = group.scale > 0 ? std::clamp(std::nearbyint(value / group.scale), -half, half) : 0.0F;
+      float code =
+          group.scale > 0 ? std::clamp(std::nearbyint(value / group.scale), -half, half) : 0.0F;
       group.codes.push_back(static_cast<uint8_t>(code + half));
       group.decoded.push_back(code * group.scale);
     }
@@ -71,7 +73,8 @@ Group quantizeGroup(const ColumnLayout &layout, const std::vector<float> &x) {
   for (float value : x) {
     float code = 0.0F;
     if (group.scale > 0) {
-      code = point ? std::nearbyint(value / group.scale) + group.zero : std::nearbyint((value - group.zero) / group.scale);
+      code = point ? std::nearbyint(value / group.scale) + group.zero
+                   : std::nearbyint((value - group.zero) / group.scale);
     }
     code = std::clamp(code, 0.0F, top);
     group.codes.push_back(static_cast<uint8_t>(code));
@@ -83,8 +86,8 @@ Group quantizeGroup(const ColumnLayout &layout, const std::vector<float> &x) {
 
 } // namespace
 
-StatusOr<CodedBlock> encodeRows(const ColumnLayout &layout, const std::vector<double> &exact, int64_t rows,
-                                const FactorSide *factor) {
+StatusOr<CodedBlock> encodeRows(const ColumnLayout &layout, const std::vector<double> &exact,
+                                int64_t rows, const FactorSide *factor) {
   int64_t width = layout.width;
   CodedBlock block;
   block.decoded.assign(static_cast<size_t>(rows * width), 0.0);
@@ -97,12 +100,14 @@ StatusOr<CodedBlock> encodeRows(const ColumnLayout &layout, const std::vector<do
       for (int64_t r = 0; r < layout.rank; ++r) {
         double coefficient = 0.0;
         for (int64_t d = 0; d < width; ++d) {
-          coefficient += (exact[static_cast<size_t>(t * width + d)] - factor->mean[static_cast<size_t>(d)]) *
-                         factor->basis[static_cast<size_t>(d * layout.rank + r)];
+          coefficient +=
+              (exact[static_cast<size_t>(t * width + d)] - factor->mean[static_cast<size_t>(d)]) *
+              factor->basis[static_cast<size_t>(d * layout.rank + r)];
         }
         coefficient = roundTo(layout.factorElem, coefficient);
         for (int64_t d = 0; d < width; ++d) {
-          block.decoded[static_cast<size_t>(t * width + d)] += coefficient * factor->basis[static_cast<size_t>(d * layout.rank + r)];
+          block.decoded[static_cast<size_t>(t * width + d)] +=
+              coefficient * factor->basis[static_cast<size_t>(d * layout.rank + r)];
         }
       }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The meaning of the selections. Scores are ranked as f32, so that equal f32 scores are ties on every
-// target; ties go to the lowest index and kept indices ascend.
+// The meaning of the selections. Scores are ranked as f32, so that equal f32 scores are ties on
+// every target; ties go to the lowest index and kept indices ascend.
 
 #include "runtime/reference/Primitives.h"
 
@@ -25,7 +25,8 @@ Tensor emptySelection(const Tensor &s, const std::string &along, const std::stri
   axes.push_back({instance, s.extent(along)});
   Tensor result(axes);
   result.ragged = instance;
-  result.lengths.assign(static_cast<size_t>(result.points() / std::max<int64_t>(1, s.extent(along))), 0);
+  result.lengths.assign(
+      static_cast<size_t>(result.points() / std::max<int64_t>(1, s.extent(along))), 0);
   return result;
 }
 
@@ -55,13 +56,14 @@ void store(Tensor &selection, int64_t lead, const std::vector<int64_t> &kept) {
 }
 
 Status needAxis(const Tensor &s, const std::string &along) {
-  return s.find(along) >= 0 ? Status::ok() : Status::badInput("expected axis '" + along + "' in the scores");
+  return s.find(along) >= 0 ? Status::ok()
+                            : Status::badInput("expected axis '" + along + "' in the scores");
 }
 
 } // namespace
 
-StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts, Forced forced,
-                      const std::string &instance) {
+StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts,
+                      Forced forced, const std::string &instance) {
   KVCACHE_RETURN_IF_ERROR(needAxis(s, along));
   size_t axis = static_cast<size_t>(s.find(along));
   Tensor result = emptySelection(s, along, instance);
@@ -90,8 +92,9 @@ StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vect
         middle.push_back(t);
       }
     }
-    std::stable_sort(middle.begin(), middle.end(),
-                     [&](int64_t a, int64_t b) { return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)]; });
+    std::stable_sort(middle.begin(), middle.end(), [&](int64_t a, int64_t b) {
+      return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
+    });
     middle.resize(std::min(static_cast<size_t>(n - first - last), middle.size()));
     kept.insert(kept.end(), middle.begin(), middle.end());
     std::sort(kept.begin(), kept.end());
@@ -121,7 +124,8 @@ StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int
       }
     }
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.score > b.score; });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry &a, const Entry &b) { return a.score > b.score; });
   Tensor counts({s.axes[0]});
   for (int64_t i = 0; i < std::min<int64_t>(total, static_cast<int64_t>(entries.size())); ++i) {
     counts.values[static_cast<size_t>(entries[static_cast<size_t>(i)].head)] += 1.0;
@@ -146,8 +150,8 @@ StatusOr<Tensor> where(const Tensor &flags, const std::string &along, const std:
   return result;
 }
 
-StatusOr<Tensor> complement(const Tensor &index, int64_t capacity, const std::vector<int64_t> &lengths,
-                            const std::string &instance) {
+StatusOr<Tensor> complement(const Tensor &index, int64_t capacity,
+                            const std::vector<int64_t> &lengths, const std::string &instance) {
   std::vector<Axis> axes(index.axes.begin(), index.axes.end() - 1);
   axes.push_back({instance, capacity});
   Tensor result(axes);

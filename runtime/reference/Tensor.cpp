@@ -26,7 +26,8 @@ void Tensor::inheritRagged(const Tensor &other) {
   }
 }
 
-void forEachPoint(const Tensor &shape, const std::function<void(const std::vector<int64_t> &)> &visit) {
+void forEachPoint(const Tensor &shape,
+                  const std::function<void(const std::vector<int64_t> &)> &visit) {
   std::vector<int64_t> point(shape.axes.size(), 0);
   // A ragged axis may stand before `head`, so its length is checked at the full point.
   for (int64_t linear = 0, count = shape.points(); linear < count; ++linear) {
@@ -45,7 +46,8 @@ void forEachPoint(const Tensor &shape, const std::function<void(const std::vecto
   }
 }
 
-double broadcastAt(const Tensor &source, const std::vector<Axis> &axes, const std::vector<int64_t> &point) {
+double broadcastAt(const Tensor &source, const std::vector<Axis> &axes,
+                   const std::vector<int64_t> &point) {
   int64_t at = 0;
   for (const Axis &axis : source.axes) {
     int64_t coordinate = 0;
@@ -98,14 +100,18 @@ Status checkBroadcast(const std::vector<const Tensor *> &tensors, const Tensor &
     for (const Axis &axis : tensor->axes) {
       bool ragged = axis.name == shape.ragged;
       // Of a ragged axis only the rows that exist count, not the capacity.
-      int64_t needed = ragged ? *std::max_element(shape.lengths.begin(), shape.lengths.end()) : shape.extent(axis.name);
-      bool sameRows = tensor->ragged != axis.name || !ragged || tensor->lengths == shape.lengths || tensor->lengths.size() == 1;
+      int64_t needed = ragged ? *std::max_element(shape.lengths.begin(), shape.lengths.end())
+                              : shape.extent(axis.name);
+      bool sameRows = tensor->ragged != axis.name || !ragged || tensor->lengths == shape.lengths ||
+                      tensor->lengths.size() == 1;
       if (ragged ? axis.extent < needed : axis.extent != needed) {
-        return Status::badInput("axis '" + axis.name + "' is " + std::to_string(needed) + " long in one input and " +
-                                std::to_string(axis.extent) + " in another");
+        return Status::badInput("axis '" + axis.name + "' is " + std::to_string(needed) +
+                                " long in one input and " + std::to_string(axis.extent) +
+                                " in another");
       }
       if (!sameRows) {
-        return Status::badInput("axis '" + axis.name + "' has other lengths in one input than in another");
+        return Status::badInput("axis '" + axis.name +
+                                "' has other lengths in one input than in another");
       }
     }
   }

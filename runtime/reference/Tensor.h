@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The value the reference kernels compute on: a dense row-major array of doubles with named axes, of
-// which one may be ragged (a length for each head). Written to be read, not to be fast.
+// The value the reference kernels compute on: a dense row-major array of doubles with named axes,
+// of which one may be ragged (a length for each head). Written to be read, not to be fast.
 
 #pragma once
 
@@ -22,8 +22,8 @@ struct Axis {
 struct Tensor {
   std::vector<Axis> axes;
   std::vector<double> values;
-  /// The axis whose extent is only a capacity, and the length it has for each point of the `head` axis
-  /// (one length when there is no head axis). Empty name: no ragged axis.
+  /// The axis whose extent is only a capacity, and the length it has for each point of the `head`
+  /// axis (one length when there is no head axis). Empty name: no ragged axis.
   std::string ragged;
   std::vector<int64_t> lengths;
 
@@ -60,29 +60,38 @@ struct Tensor {
     }
     return at;
   }
-  double &at(const std::vector<int64_t> &point) { return values[static_cast<size_t>(offset(point))]; }
-  double at(const std::vector<int64_t> &point) const { return values[static_cast<size_t>(offset(point))]; }
+  double &at(const std::vector<int64_t> &point) {
+    return values[static_cast<size_t>(offset(point))];
+  }
+  double at(const std::vector<int64_t> &point) const {
+    return values[static_cast<size_t>(offset(point))];
+  }
   /// Extent of axis `i` at a point whose head coordinate is known.
   int64_t lengthAt(size_t i, const std::vector<int64_t> &point) const;
   /// Takes over the ragged axis of `other` if this tensor has that axis.
   void inheritRagged(const Tensor &other);
 };
 
-/// Calls `visit` for each point that exists (ragged axes are cut to their lengths), last axis fastest.
-void forEachPoint(const Tensor &shape, const std::function<void(const std::vector<int64_t> &)> &visit);
+/// Calls `visit` for each point that exists (ragged axes are cut to their lengths), last axis
+/// fastest.
+void forEachPoint(const Tensor &shape,
+                  const std::function<void(const std::vector<int64_t> &)> &visit);
 
-/// The value of `source` at the coordinates that `point` (over `axes`) has for source's axes; axes that
-/// source lacks are broadcast.
-double broadcastAt(const Tensor &source, const std::vector<Axis> &axes, const std::vector<int64_t> &point);
+/// The value of `source` at the coordinates that `point` (over `axes`) has for source's axes; axes
+/// that source lacks are broadcast.
+double broadcastAt(const Tensor &source, const std::vector<Axis> &axes,
+                   const std::vector<int64_t> &point);
 
-/// How far apart neighbours of each axis of `axes` lie in `source`; 0 where it lacks the axis. The dot product with a
-/// point is the offset that broadcastAt reads.
+/// How far apart neighbours of each axis of `axes` lie in `source`; 0 where it lacks the axis. The
+/// dot product with a point is the offset that broadcastAt reads.
 std::vector<int64_t> broadcastStrides(const Tensor &source, const std::vector<Axis> &axes);
 
-/// Union of the axes of several tensors in order of first appearance, extents and raggedness included.
+/// Union of the axes of several tensors in order of first appearance, extents and raggedness
+/// included.
 Tensor broadcastShape(const std::vector<const Tensor *> &tensors);
 
-/// Checks that each of `tensors` has a value at every point of their `shape` that exists; names the axis that differs.
+/// Checks that each of `tensors` has a value at every point of their `shape` that exists; names the
+/// axis that differs.
 Status checkBroadcast(const std::vector<const Tensor *> &tensors, const Tensor &shape);
 
 } // namespace kvcache::rt::reference

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The CPU target: schedules every program once for each instruction set (the register tiles differ) and packs the
-// objects into one executable. Invariant: the schedules of all instruction sets are the same; only code differs.
+// The CPU target: schedules every program once for each instruction set (the register tiles differ)
+// and packs the objects into one executable. Invariant: the schedules of all instruction sets are
+// the same; only code differs.
 
 #include "runtime/exec/Executor.h"
 #include "runtime/exec/HostCpu.h"
@@ -33,7 +34,8 @@ void describeGeometry(const ::kvcache::rt::Geometry &geometry, proto::Geometry &
 }
 
 /// Programs and kernels of one instruction set.
-LogicalResult schedule(MethodOp method, const ::kvcache::rt::Geometry &geometry, Isa isa, proto::Executable &executable, ModuleOp kernels) {
+LogicalResult schedule(MethodOp method, const ::kvcache::rt::Geometry &geometry, Isa isa,
+                       proto::Executable &executable, ModuleOp kernels) {
   // The scheduler reorders the axes of kernel arguments in place.
   OpBuilder builder(method);
   auto clone = cast<MethodOp>(builder.clone(*method));
@@ -56,18 +58,23 @@ public:
   StringRef name() const override { return "cpu"; }
   Stage stage() const override { return Stage::Fused; }
   bool makesExecutables() const override { return true; }
-  void registerDialects(DialectRegistry &registry) const override { registerKernelDialects(registry); }
+  void registerDialects(DialectRegistry &registry) const override {
+    registerKernelDialects(registry);
+  }
   std::vector<std::string> hostIsas() const override {
     std::vector<std::string> isas;
     for (auto &[name, isa] : isaNames) {
-      if (::kvcache::rt::checkRunnable(::kvcache::rt::HostCpu::detect(), nameOf(isa).str(), featuresOf(isa)).isOk()) {
+      if (::kvcache::rt::checkRunnable(::kvcache::rt::HostCpu::detect(), nameOf(isa).str(),
+                                       featuresOf(isa))
+              .isOk()) {
         isas.insert(isas.begin(), name.str());
       }
     }
     return isas;
   }
 
-  FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &geometry, const TargetOptions &options) const override {
+  FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &geometry,
+                              const TargetOptions &options) const override {
     SmallVector<Isa> isas;
     for (auto &[name, isa] : isaNames) {
       if (options.isas.empty() || llvm::is_contained(options.isas, name)) {
@@ -76,7 +83,8 @@ public:
     }
     for (const std::string &wanted : options.isas) {
       if (llvm::none_of(isaNames, [&](auto &known) { return known.first == wanted; })) {
-        return method.emitError() << "unknown instruction set '" << wanted << "', expected v3 or v4";
+        return method.emitError() << "unknown instruction set '" << wanted
+                                  << "', expected v3 or v4";
       }
     }
     Artifact artifact;
@@ -92,7 +100,8 @@ public:
   }
 
   FailureOr<std::unique_ptr<::kvcache::rt::Execution>>
-  load(MethodOp method, const ::kvcache::rt::Geometry &, std::shared_ptr<const proto::Executable> executable,
+  load(MethodOp method, const ::kvcache::rt::Geometry &,
+       std::shared_ptr<const proto::Executable> executable,
        const TargetOptions &options) const override {
     ::kvcache::rt::CompiledOptions compiled;
     compiled.captureScores = options.captureScores;
@@ -108,7 +117,8 @@ private:
   static constexpr std::pair<StringLiteral, Isa> isaNames[] = {{"v3", Isa::V3}, {"v4", Isa::V4}};
 
   /// Adds the object of one instruction set; the first one also writes the schedule.
-  LogicalResult compileFor(Isa isa, bool first, MethodOp method, const ::kvcache::rt::Geometry &geometry, const TargetOptions &options,
+  LogicalResult compileFor(Isa isa, bool first, MethodOp method,
+                           const ::kvcache::rt::Geometry &geometry, const TargetOptions &options,
                            Artifact &artifact) const {
     proto::Executable scratch;
     proto::Executable &executable = first ? *artifact.executable : scratch;

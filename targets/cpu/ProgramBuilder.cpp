@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Slots, buffers and steps of one program. Invariant: a measured row count is dropped as soon as a step
-// changes the store it was measured on.
+// Slots, buffers and steps of one program. Invariant: a measured row count is dropped as soon as a
+// step changes the store it was measured on.
 
 #include "targets/cpu/ProgramBuilder.h"
 
@@ -51,7 +51,8 @@ proto::Dim ProgramBuilder::toDim(Extent extent) {
   return dim;
 }
 
-int ProgramBuilder::newBuffer(StringRef name, ElementType elem, ArrayRef<Extent> dims, bool zeroed) {
+int ProgramBuilder::newBuffer(StringRef name, ElementType elem, ArrayRef<Extent> dims,
+                              bool zeroed) {
   proto::Buffer *buffer = program_.add_buffers();
   buffer->set_name(name.str());
   buffer->set_elem(static_cast<uint32_t>(elem));
@@ -62,7 +63,8 @@ int ProgramBuilder::newBuffer(StringRef name, ElementType elem, ArrayRef<Extent>
   return program_.buffers_size() - 1;
 }
 
-int ProgramBuilder::roleBuffer(proto::Buffer::Role role, StringRef name, ElementType elem, ArrayRef<Extent> dims, int index) {
+int ProgramBuilder::roleBuffer(proto::Buffer::Role role, StringRef name, ElementType elem,
+                               ArrayRef<Extent> dims, int index) {
   auto [it, fresh] = roleBuffers_.try_emplace({role, index}, -1);
   if (fresh) {
     it->second = newBuffer(name, elem, dims);
@@ -144,8 +146,10 @@ Extent ProgramBuilder::fetch(int buffer, int64_t index) {
   return Extent::inSlot(step->slot());
 }
 
-proto::Step::Kernel *ProgramBuilder::launch(const EmittedKernel &kernel, const KernelOperands &operands, ArrayRef<std::string> ops,
-                                            StringRef phase, bool writesSlots) {
+proto::Step::Kernel *ProgramBuilder::launch(const EmittedKernel &kernel,
+                                            const KernelOperands &operands,
+                                            ArrayRef<std::string> ops, StringRef phase,
+                                            bool writesSlots) {
   proto::KernelInfo *info = executable_.add_kernels();
   info->set_name(kernel.name);
   for (const std::string &op : ops) {
@@ -157,7 +161,8 @@ proto::Step::Kernel *ProgramBuilder::launch(const EmittedKernel &kernel, const K
   auto word = [&](StringRef name) {
     auto found = operands.words.find(name);
     if (found == operands.words.end()) {
-      llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name + " has no value for the word '" + name + "'");
+      llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name +
+                               " has no value for the word '" + name + "'");
     }
     return found->second;
   };
@@ -181,7 +186,8 @@ proto::Step::Kernel *ProgramBuilder::launch(const EmittedKernel &kernel, const K
     case KernelArg::Kind::Buffer: {
       auto found = operands.buffers.find(arg.name);
       if (found == operands.buffers.end()) {
-        llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name + " has no buffer for '" + arg.name + "'");
+        llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name + " has no buffer for '" +
+                                 arg.name + "'");
       }
       to->set_buffer(found->second);
       break;
@@ -189,7 +195,8 @@ proto::Step::Kernel *ProgramBuilder::launch(const EmittedKernel &kernel, const K
     case KernelArg::Kind::Store: {
       auto found = operands.stores.find(arg.name);
       if (found == operands.stores.end()) {
-        llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name + " has no store for '" + arg.name + "'");
+        llvm::report_fatal_error(llvm::Twine("kernel ") + kernel.name + " has no store for '" +
+                                 arg.name + "'");
       }
       to->set_store(found->second);
       break;

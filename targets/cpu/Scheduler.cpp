@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The walk over a program. Invariant: steps stand in the order of the ops, and scalar ops are computed just before the
-// first step that may read them.
+// The walk over a program. Invariant: steps stand in the order of the ops, and scalar ops are
+// computed just before the first step that may read them.
 
 #include "targets/cpu/Scheduler.h"
 
@@ -44,9 +44,9 @@ bool isRagged(MethodOp method, CacheType type) {
 
 std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
   static const std::pair<StringRef, proto::Program::Kind> kinds[] = {
-      {"prefill", proto::Program::PREFILL},       {"ingest", proto::Program::INGEST},
-      {"decode", proto::Program::DECODE},         {"prompt_end", proto::Program::PROMPT_END},
-      {"step_end", proto::Program::STEP_END},     {"attend", proto::Program::ATTEND},
+      {"prefill", proto::Program::PREFILL},    {"ingest", proto::Program::INGEST},
+      {"decode", proto::Program::DECODE},      {"prompt_end", proto::Program::PROMPT_END},
+      {"step_end", proto::Program::STEP_END},  {"attend", proto::Program::ATTEND},
       {"calibrate", proto::Program::CALIBRATE}};
   for (auto &[name, kind] : kinds) {
     if (phase.hasKind(name)) {
@@ -81,7 +81,8 @@ FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
       width *= axis.getInteger().value_or(1);
     }
     std::string error;
-    auto layout = ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, act, error);
+    auto layout =
+        ::kvcache::abi::computeColumnLayout(*column.getStorage().getTerm(), width, act, error);
     if (!layout) {
       return state.emitError() << "column '" << column.getName() << "': " << error;
     }
@@ -156,11 +157,14 @@ LogicalResult scheduleProgram(ScheduleContext &context, PhaseOp phase) {
 }
 
 Scheduler::Scheduler(ScheduleContext &context, proto::Program &program, StringRef name)
-    : context_(context), builder_(context.executable, program), name_(name.str()), phaseName_(name.str()) {}
+    : context_(context), builder_(context.executable, program), name_(name.str()),
+      phaseName_(name.str()) {}
 
 std::string Scheduler::kernelName(StringRef what) {
   // Symbols of one object: the number of the program keeps kernels of programs of one kind apart.
-  return (name_ + "_" + Twine(context_.executable.programs_size()) + "_" + Twine(kernelCount_++) + "_" + what).str();
+  return (name_ + "_" + Twine(context_.executable.programs_size()) + "_" + Twine(kernelCount_++) +
+          "_" + what)
+      .str();
 }
 
 LogicalResult Scheduler::run(PhaseOp phase) {
@@ -187,7 +191,8 @@ LogicalResult Scheduler::run(PhaseOp phase) {
 LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   BindingAttr binding = phase.getBinding(argument.getArgNumber());
   const auto &g = context_.geometry;
-  Extent heads = Extent::of(g.queryHeads), kvHeads = Extent::of(g.kvHeads), dim = Extent::of(g.headDim);
+  Extent heads = Extent::of(g.queryHeads), kvHeads = Extent::of(g.kvHeads),
+         dim = Extent::of(g.headDim);
   if (FlatSymbolRefAttr symbol = binding.getSymbol()) {
     auto store = context_.stores.find(symbol.getValue().str());
     if (store != context_.stores.end()) {
@@ -196,7 +201,8 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     }
     auto tensor = context_.tensors.find(symbol.getValue().str());
     if (tensor == context_.tensors.end()) {
-      return phase.emitError() << "'@" << symbol.getValue() << "' is neither a state nor an artefact";
+      return phase.emitError() << "'@" << symbol.getValue()
+                               << "' is neither a state nor an artefact";
     }
     TensorPlace place;
     SmallVector<Extent> dims;
@@ -205,17 +211,19 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
       place.axes.push_back(axis);
       place.places.push_back({dims.back(), -1, -1, {}});
     }
-    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims, tensor->second);
+    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32,
+                                       dims, tensor->second);
     tensors_[argument] = place;
     return success();
   }
 
   StringRef role = binding.getRole();
-  static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {{"length", proto::SlotBinding::LENGTH},
-                                                                           {"layer", proto::SlotBinding::LAYER},
-                                                                           {"layers", proto::SlotBinding::LAYERS},
-                                                                           {"budget", proto::SlotBinding::BUDGET},
-                                                                           {"rows", proto::SlotBinding::ROWS}};
+  static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {
+      {"length", proto::SlotBinding::LENGTH},
+      {"layer", proto::SlotBinding::LAYER},
+      {"layers", proto::SlotBinding::LAYERS},
+      {"budget", proto::SlotBinding::BUDGET},
+      {"rows", proto::SlotBinding::ROWS}};
   for (auto &[name, slot] : scalars) {
     if (role == name) {
       if (role == "budget") {
@@ -228,7 +236,8 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
 
   // Rows of the event. They lie rows first: [rows, heads, channel].
   bool window = role == "last_queries";
-  Extent rows = Extent::inSlot(builder_.boundSlot(window ? proto::SlotBinding::WINDOW_ROWS : proto::SlotBinding::ROWS));
+  Extent rows = Extent::inSlot(
+      builder_.boundSlot(window ? proto::SlotBinding::WINDOW_ROWS : proto::SlotBinding::ROWS));
   TensorPlace place;
   SmallVector<AxisAttr> rowAxes, headAxes, channelAxes;
   for (AxisAttr axis : axesOf(argument)) {
@@ -245,25 +254,33 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
     int64_t needed = context_.executable.needed_query_rows();
     context_.executable.set_needed_query_rows(needed < 0 ? -1 : std::max(needed, wanted));
-    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries", ElementType::F32, {rows, heads, dim});
-    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions", ElementType::I32, {rows});
+    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries",
+                                       ElementType::F32, {rows, heads, dim});
+    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions",
+                                                    ElementType::I32, {rows});
   } else if (role == "query") {
-    place.buffer = builder_.roleBuffer(proto::Buffer::QUERY, "query", ElementType::F32, {rows, heads, dim});
-    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
+    place.buffer =
+        builder_.roleBuffer(proto::Buffer::QUERY, "query", ElementType::F32, {rows, heads, dim});
+    queryPositions_[argument] =
+        builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
     if (!channelAxes.empty() && channelAxes.back().getTag() == "pre") {
       // Queries come rotated to their positions; the method asked for them before that.
-      place.buffer = ropeRows(place.buffer, queryPositions_[argument], rows, g.queryHeads, /*inverse=*/true);
+      place.buffer =
+          ropeRows(place.buffer, queryPositions_[argument], rows, g.queryHeads, /*inverse=*/true);
     }
   } else if (role == "key" || role == "value") {
     bool pre = role == "key" && !channelAxes.empty() && channelAxes.back().getTag() == "pre";
     if (pre) {
       context_.executable.set_needs_pre_rope_keys(true);
     }
-    auto bufferRole = role == "value" ? proto::Buffer::VALUE : pre ? proto::Buffer::KEY_PRE : proto::Buffer::KEY;
+    auto bufferRole = role == "value" ? proto::Buffer::VALUE
+                      : pre           ? proto::Buffer::KEY_PRE
+                                      : proto::Buffer::KEY;
     place.buffer = builder_.roleBuffer(bufferRole, role, ElementType::F32, {rows, kvHeads, dim});
   } else if (role == "pos") {
     place.elem = ElementType::I32;
-    place.buffer = builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
+    place.buffer =
+        builder_.roleBuffer(proto::Buffer::POSITIONS, "positions", ElementType::I32, {rows});
   } else {
     return phase.emitError() << "the cpu target has no value for the role '" << role << "'";
   }
@@ -348,12 +365,14 @@ LogicalResult Scheduler::runOp(Operation *op) {
   return op->emitError() << "the cpu target cannot compile '" << op->getName() << "' here";
 }
 
-LogicalResult Scheduler::longest(ExtentOp extent, const TensorPlace &tensor, const AxisPlace &axis) {
+LogicalResult Scheduler::longest(ExtentOp extent, const TensorPlace &tensor,
+                                 const AxisPlace &axis) {
   int64_t lengths = 1;
   for (const std::string &name : axis.lengthAxes) {
     std::optional<int64_t> integer = findAxis(tensor.axes, name).getInteger();
     if (!integer) {
-      return extent.emitError() << "the length of axis '" << extent.getAxis() << "' differs along '" << name << "', of unknown extent";
+      return extent.emitError() << "the length of axis '" << extent.getAxis() << "' differs along '"
+                                << name << "', of unknown extent";
     }
     lengths *= *integer;
   }
@@ -378,14 +397,19 @@ LogicalResult Scheduler::runIf(Operation *op) {
   auto branch = cast<scf::IfOp>(op);
   for (Type type : branch.getResultTypes()) {
     if (!isa<CacheType>(type)) {
-      return op->emitError() << "expected caches as the only results of scf.if in a program, got " << type;
+      return op->emitError() << "expected caches as the only results of scf.if in a program, got "
+                             << type;
     }
   }
-  for (Operation &other : branch.getElseRegion().empty() ? Block().without_terminator() : branch.elseBlock()->without_terminator()) {
-    return other.emitError() << "expected an empty else: a program either runs the work or leaves it";
+  for (Operation &other : branch.getElseRegion().empty()
+                              ? Block().without_terminator()
+                              : branch.elseBlock()->without_terminator()) {
+    return other.emitError()
+           << "expected an empty else: a program either runs the work or leaves it";
   }
   LogicalResult inside = success();
-  builder_.guarded(builder_.slotOf(scalar(branch.getCondition())), [&] { inside = runBlock(*branch.thenBlock()); });
+  builder_.guarded(builder_.slotOf(scalar(branch.getCondition())),
+                   [&] { inside = runBlock(*branch.thenBlock()); });
   if (failed(inside)) {
     return failure();
   }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// From the programs of a fused method to an executable: walks each program in order, gives values memory, emits the
-// kernels they need and writes the steps that launch them.
+// From the programs of a fused method to an executable: walks each program in order, gives values
+// memory, emits the kernels they need and writes the steps that launch them.
 //
-// Where things live: scalars in slots, tensors and index sets in buffers (row-major in the order of their type's axes,
-// floats as f32), caches in stores. A cache value is never copied: its versions share the store, which the linear use of
-// caches allows.
+// Where things live: scalars in slots, tensors and index sets in buffers (row-major in the order of
+// their type's axes, floats as f32), caches in stores. A cache value is never copied: its versions
+// share the store, which the linear use of caches allows.
 
 #pragma once
 
@@ -32,11 +32,12 @@ class SetColumnOp;
 
 namespace mlir::kvcache::cpu {
 
-/// One axis of a value in memory: its stride is made of `capacity`; where it is ragged, how long it is.
+/// One axis of a value in memory: its stride is made of `capacity`; where it is ragged, how long it
+/// is.
 struct AxisPlace {
   Extent capacity;
-  int lengths = -1;                    ///< buffer i32 with a length for each point of lengthAxes
-  int store = -1;                      ///< or: the rows of the heads of this store
+  int lengths = -1; ///< buffer i32 with a length for each point of lengthAxes
+  int store = -1;   ///< or: the rows of the heads of this store
   std::vector<std::string> lengthAxes;
 };
 
@@ -56,7 +57,7 @@ struct StorePlace {
   std::vector<::kvcache::abi::ColumnLayout> layouts;
   std::vector<std::string> names;
   int64_t heads = 1;
-  bool ragged = false;                 ///< heads may keep different rows; otherwise one row count serves all
+  bool ragged = false; ///< heads may keep different rows; otherwise one row count serves all
   int column(StringRef name) const;
   /// The token axis of this store, `rows` being its largest row count.
   AxisPlace tokenAxis(Extent rows) const;
@@ -67,10 +68,10 @@ struct ScheduleContext {
   MethodOp method;
   ::kvcache::rt::Geometry geometry;
   proto::Executable &executable;
-  ModuleOp kernels;                    ///< receives the emitted kernels
+  ModuleOp kernels; ///< receives the emitted kernels
   std::map<std::string, StorePlace> stores;
-  std::map<std::string, int> tensors;  ///< artefact -> index in executable.tensors
-  bool wideRegisters = true;           ///< 32 vector registers of 512 bits
+  std::map<std::string, int> tensors; ///< artefact -> index in executable.tensors
+  bool wideRegisters = true;          ///< 32 vector registers of 512 bits
 };
 
 /// Declares states and artefacts in the executable. Call once, before the programs.
@@ -112,12 +113,14 @@ private:
   LogicalResult compact(GatherOp op);
   LogicalResult setColumn(SetColumnOp op);
   LogicalResult commit(const StorePlace &store);
-  void factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands, StringRef basis, StringRef mean);
+  void factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands,
+                      StringRef basis, StringRef mean);
   int ropeTable(const StorePlace &store);
 
   // SchedulerAttend.cpp
   LogicalResult attend(AttendOp op);
-  LogicalResult statistic(AttendOp op, StatAttr stat, Value result, AttendSpec spec, KernelOperands operands, bool decode);
+  LogicalResult statistic(AttendOp op, StatAttr stat, Value result, AttendSpec spec,
+                          KernelOperands operands, bool decode);
   void takeLastQueriesOnly(AttendOp op);
   LogicalResult rope(RopeOp op);
   int ropeRows(int rowsBuffer, int positions, Extent rows, int64_t heads, bool inverse);
@@ -136,11 +139,11 @@ private:
   llvm::DenseMap<Value, TensorPlace> tensors_;
   llvm::DenseMap<Value, Extent> scalars_;
   llvm::DenseMap<Value, const StorePlace *> caches_;
-  llvm::DenseSet<Value> ropeViews_;        ///< caches read as rotated to their row number
+  llvm::DenseSet<Value> ropeViews_;           ///< caches read as rotated to their row number
   llvm::DenseMap<Value, int> queryPositions_; ///< queries -> buffer of their positions
   llvm::DenseMap<Value, Extent> queryRows_;
   SmallVector<Operation *> pendingScalars_;
-  Value out_;                              ///< the value that becomes the attention output
+  Value out_; ///< the value that becomes the attention output
 };
 
 } // namespace mlir::kvcache::cpu

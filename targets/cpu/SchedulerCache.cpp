@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Ops that change a store: append, gather in place, set_column, and the commit that codes what is due.
+// Ops that change a store: append, gather in place, set_column, and the commit that codes what is
+// due.
 
 #include "targets/cpu/Scheduler.h"
 
@@ -17,7 +18,8 @@ using ::kvcache::abi::ElementType;
 
 namespace {
 
-/// Row blocks that a launch over an event's rows is cut into: enough for two cores, and cheap when there is one row.
+/// Row blocks that a launch over an event's rows is cut into: enough for two cores, and cheap when
+/// there is one row.
 constexpr int64_t eventBlocks = 8;
 
 int64_t bytesPerRow(const StorePlace &store) {
@@ -43,8 +45,9 @@ LogicalResult Scheduler::append(AppendOp op) {
     AppendSource source;
     source.column = store->column(name.getValue());
     source.buffer = name.getValue().str();
-    source.kind = place.elem == ElementType::I32 && !findAxis(axesOf(value), "head") ? AppendSource::Kind::Positions
-                                                                                      : AppendSource::Kind::Rows;
+    source.kind = place.elem == ElementType::I32 && !findAxis(axesOf(value), "head")
+                      ? AppendSource::Kind::Positions
+                      : AppendSource::Kind::Rows;
     operands.buffers[source.buffer] = place.buffer;
     sources.push_back(source);
     given.insert(static_cast<int>(source.column));
@@ -56,9 +59,11 @@ LogicalResult Scheduler::append(AppendOp op) {
     }
   }
   builder_.reserve(store->index, rows);
-  EmittedKernel kernel = emitAppend(context_.kernels, kernelName("append"), store->layouts, sources);
+  EmittedKernel kernel =
+      emitAppend(context_.kernels, kernelName("append"), store->layouts, sources);
   operands.words["rows"] = rows;
-  operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
+  operands.words["blocks"] =
+      Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
   auto *step = builder_.launch(kernel, operands, {"kvcache.append"}, phaseName_);
   step->mutable_moved_rows()->set_slot(builder_.slotOf(rows));
   builder_.lastInfo()->set_write_bytes_per_row(bytesPerRow(*store));
@@ -72,8 +77,10 @@ LogicalResult Scheduler::compact(GatherOp op) {
   int lengths = kept.places.back().lengths;
   for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
     if (layout.coded && builder_.program().kind() != proto::Program::PROMPT_END) {
-      return op.emitError() << "column '" << name << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
-                            << "afterwards (granule " << layout.granule() << ")";
+      return op.emitError()
+             << "column '" << name
+             << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
+             << "afterwards (granule " << layout.granule() << ")";
     }
   }
   KeptRows how;
@@ -113,31 +120,39 @@ LogicalResult Scheduler::setColumn(SetColumnOp op) {
     operands.heads = store->heads;
     operands.stores["store"] = store->index;
     operands.buffers["values"] = place.buffer;
-    // Values without a head axis are the same for all heads only after a broadcast, which the verifier asks for.
+    // Values without a head axis are the same for all heads only after a broadcast, which the
+    // verifier asks for.
     for (auto [axis, where] : llvm::zip(place.axes, place.places)) {
       if (axis.getKind() == "token") {
         operands.words["capacity"] = where.capacity;
       }
     }
-    operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
-    EmittedKernel kernel = emitSetColumn(context_.kernels, kernelName("set_column"), store->layouts, column);
+    operands.words["blocks"] =
+        Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
+    EmittedKernel kernel =
+        emitSetColumn(context_.kernels, kernelName("set_column"), store->layouts, column);
     builder_.launch(kernel, operands, {"kvcache.set_column"}, phaseName_);
-    builder_.lastInfo()->set_write_bytes_per_row(store->layouts[column].width * ::kvcache::abi::bytesOf(store->layouts[column].exactElem));
+    builder_.lastInfo()->set_write_bytes_per_row(
+        store->layouts[column].width * ::kvcache::abi::bytesOf(store->layouts[column].exactElem));
   }
   caches_[op] = store;
   return success();
 }
 
-void Scheduler::factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands, StringRef basis, StringRef mean) {
-  auto state = cast<StateOp>(SymbolTable::lookupSymbolIn(context_.method, context_.executable.stores(store.index).name()));
-  auto names = state.getFixedAttr() ? dyn_cast_or_null<ArrayAttr>(state.getFixedAttr().get(column)) : ArrayAttr();
+void Scheduler::factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands,
+                               StringRef basis, StringRef mean) {
+  auto state = cast<StateOp>(
+      SymbolTable::lookupSymbolIn(context_.method, context_.executable.stores(store.index).name()));
+  auto names = state.getFixedAttr() ? dyn_cast_or_null<ArrayAttr>(state.getFixedAttr().get(column))
+                                    : ArrayAttr();
   if (!names) {
     return;
   }
   const ColumnLayout &layout = store.layouts[store.column(column)];
   auto tensor = [&](Attribute name, ArrayRef<Extent> dims) {
     StringRef symbol = cast<FlatSymbolRefAttr>(name).getValue();
-    return builder_.roleBuffer(proto::Buffer::TENSOR, symbol, ElementType::F32, dims, context_.tensors[symbol.str()]);
+    return builder_.roleBuffer(proto::Buffer::TENSOR, symbol, ElementType::F32, dims,
+                               context_.tensors[symbol.str()]);
   };
   Extent heads = Extent::of(store.heads), width = Extent::of(layout.width);
   operands.buffers[basis] = tensor(names[0], {heads, width, Extent::of(layout.rank)});
@@ -157,12 +172,14 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
     int dueRows = builder_.newSlot();
     builder_.beginCode(store.index, static_cast<int>(column), due, dueRows);
     builder_.guarded(dueRows, [&] {
-      EmittedKernel kernel = emitEncode(context_.kernels, kernelName("encode_" + store.names[column]), store.layouts, column);
+      EmittedKernel kernel = emitEncode(
+          context_.kernels, kernelName("encode_" + store.names[column]), store.layouts, column);
       KernelOperands operands;
       operands.heads = store.heads;
       operands.stores["store"] = store.index;
       operands.buffers["due"] = due;
-      operands.words["blocks"] = Extent::of(builder_.program().kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
+      operands.words["blocks"] =
+          Extent::of(builder_.program().kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
       factorOperands(store, store.names[column], operands, "basis", "mean");
       std::vector<std::string> ops{"kvcache.quantize.encode"};
       if (layout.rank > 0) {
@@ -172,8 +189,10 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
       }
       auto *step = builder_.launch(kernel, operands, ops, "commit");
       step->mutable_moved_rows()->set_slot(dueRows);
-      builder_.lastInfo()->set_read_bytes_per_row(static_cast<int64_t>(layout.bitsPerExactRow() / 8));
-      builder_.lastInfo()->set_write_bytes_per_row(static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
+      builder_.lastInfo()->set_read_bytes_per_row(
+          static_cast<int64_t>(layout.bitsPerExactRow() / 8));
+      builder_.lastInfo()->set_write_bytes_per_row(
+          static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
     });
     builder_.endCode(store.index, static_cast<int>(column), due);
   }
@@ -187,12 +206,15 @@ LogicalResult Scheduler::readColumn(const StorePlace &store, StringRef name) {
   if (!why.empty()) {
     return context_.method.emitError() << "column '" << name << "': " << why;
   }
-  EmittedKernel kernel = emitRead(context_.kernels, kernelName("read_" + name.str()), store.layouts, column, ropeView);
+  EmittedKernel kernel =
+      emitRead(context_.kernels, kernelName("read_" + name.str()), store.layouts, column, ropeView);
   Extent rows = builder_.storeRows(store.index);
   KernelOperands operands;
   operands.heads = store.heads;
   operands.stores["store"] = store.index;
-  operands.buffers["out"] = builder_.newBuffer(name, ElementType::F32, {Extent::of(store.heads), rows, Extent::of(store.layouts[column].width)});
+  operands.buffers["out"] =
+      builder_.newBuffer(name, ElementType::F32,
+                         {Extent::of(store.heads), rows, Extent::of(store.layouts[column].width)});
   operands.words["capacity"] = rows;
   operands.words["blocks"] = Extent::of(eventBlocks);
   factorOperands(store, name, operands, "basis", "mean");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// kvcache.kernel: gives its results memory, describes its inputs to the nest emitter, and launches what comes back.
+// kvcache.kernel: gives its results memory, describes its inputs to the nest emitter, and launches
+// what comes back.
 
 #include "targets/cpu/Scheduler.h"
 
@@ -76,7 +77,8 @@ NestAxis nestAxis(const AxisPlace &place, Words &words, KernelOperands &operands
   return axis;
 }
 
-NestOperand nestTensor(Value value, const TensorPlace &place, Words &words, KernelOperands &operands) {
+NestOperand nestTensor(Value value, const TensorPlace &place, Words &words,
+                       KernelOperands &operands) {
   NestOperand operand;
   operand.value = value;
   operand.arg = bufferArg(place.buffer);
@@ -138,7 +140,8 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
   place.elem = elementOf(type);
   place.axes.assign(axesOf(type).begin(), axesOf(type).end());
 
-  // Selections bring an axis of their own: at most as long as what they select from, with a length a head.
+  // Selections bring an axis of their own: at most as long as what they select from, with a length
+  // a head.
   Operation *source = yielded.getDefiningOp();
   std::string domain;
   Value from;
@@ -154,20 +157,23 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
   for (AxisAttr axis : place.axes) {
     AxisPlace where;
     if (!domain.empty() && axis == place.axes.back()) {
-      AxisAttr domainAxis = AxisAttr::get(type.getContext(), StringRef(domain).split('.').first, StringRef(domain).split('.').second,
-                                          UnitAttr::get(type.getContext()));
+      AxisAttr domainAxis =
+          AxisAttr::get(type.getContext(), StringRef(domain).split('.').first,
+                        StringRef(domain).split('.').second, UnitAttr::get(type.getContext()));
       where = placeAxis(kernel, domainAxis, yielded);
       where.store = -1;
       where.lengthAxes.clear();
       for (AxisAttr lead : ArrayRef<AxisAttr>(place.axes).drop_back()) {
         where.lengthAxes.push_back(lead.getName());
       }
-      where.lengths = builder_.newBuffer("lengths", ElementType::I32, dims.empty() ? SmallVector<Extent>{Extent::of(1)} : dims);
+      where.lengths = builder_.newBuffer("lengths", ElementType::I32,
+                                         dims.empty() ? SmallVector<Extent>{Extent::of(1)} : dims);
     } else {
       where = placeAxis(kernel, axis, yielded);
     }
     if (where.capacity == Extent::of(0) && axis.isDynamic()) {
-      return kernel.emitError() << "nothing bounds axis '" << axis.getName() << "' of a result of this kernel";
+      return kernel.emitError() << "nothing bounds axis '" << axis.getName()
+                                << "' of a result of this kernel";
     }
     dims.push_back(where.capacity);
     place.places.push_back(where);
@@ -176,16 +182,18 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
   // Results of the program have buffers of their own.
   for (OpOperand &use : kernel.getResult(result).getUses()) {
     auto next = dyn_cast<NextOp>(use.getOwner());
-    auto symbol = next ? dyn_cast<FlatSymbolRefAttr>(next.getNames()[use.getOperandNumber()]) : FlatSymbolRefAttr();
+    auto symbol = next ? dyn_cast<FlatSymbolRefAttr>(next.getNames()[use.getOperandNumber()])
+                       : FlatSymbolRefAttr();
     if (symbol && context_.tensors.count(symbol.getValue().str())) {
-      place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims,
-                                         context_.tensors[symbol.getValue().str()]);
+      place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32,
+                                         dims, context_.tensors[symbol.getValue().str()]);
     }
   }
   if (place.buffer < 0) {
     // Named after the op that fills it, for `explain`.
     Operation *filler = yielded.getDefiningOp();
-    place.buffer = builder_.newBuffer(filler ? filler->getName().stripDialect() : "value", place.elem, dims);
+    place.buffer =
+        builder_.newBuffer(filler ? filler->getName().stripDialect() : "value", place.elem, dims);
   }
   return success();
 }
@@ -235,7 +243,8 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
     if (failed(placeOutput(kernel, result.getResultNumber(), tensors_[result]))) {
       return failure();
     }
-    spec.outputs.push_back(nestTensor(kernel.getYielded(result.getResultNumber()), tensors_[result], words, operands));
+    spec.outputs.push_back(
+        nestTensor(kernel.getYielded(result.getResultNumber()), tensors_[result], words, operands));
   }
 
   FailureOr<NestResult> emitted = emitNest(context_.kernels, spec);

@@ -18,13 +18,14 @@ public:
   void registerDialects(DialectRegistry &) const override {}
   std::vector<std::string> hostIsas() const override { return {}; }
 
-  FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &, const TargetOptions &) const override {
+  FailureOr<Artifact> compile(MethodOp method, const ::kvcache::rt::Geometry &,
+                              const TargetOptions &) const override {
     return method.emitError() << "the reference target interprets: it makes no executables";
   }
 
   FailureOr<std::unique_ptr<::kvcache::rt::Execution>>
-  load(MethodOp method, const ::kvcache::rt::Geometry &geometry, std::shared_ptr<const ::kvcache::proto::Executable>,
-       const TargetOptions &) const override {
+  load(MethodOp method, const ::kvcache::rt::Geometry &geometry,
+       std::shared_ptr<const ::kvcache::proto::Executable>, const TargetOptions &) const override {
     return createReferenceExecution(method, geometry);
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Compiled attention in the decoder: the dense method, compiled for each model, reproduces the logits of other
-// implementations, in prefill and step by step.
+// Compiled attention in the decoder: the dense method, compiled for each model, reproduces the
+// logits of other implementations, in prefill and step by step.
 
 #include "test/model/GoldenLogits.h"
 #include "tools/compiler/CompilerProvider.h"
@@ -18,14 +18,20 @@ static std::unique_ptr<Execution> compiled(const Geometry &geometry) {
   return execution.isOk() ? std::move(*execution) : nullptr;
 }
 
-TEST(CompiledGolden, bundled_model_prefill) { expectPrefillMatches(compiled, bundledModel(), 4, 512); }
+TEST(CompiledGolden, bundled_model_prefill) {
+  expectPrefillMatches(compiled, bundledModel(), 4, 512);
+}
 TEST(CompiledGolden, bundled_model_decode) { expectDecodeMatches(compiled, bundledModel()); }
 
 class CompiledTinyModel : public testing::TestWithParam<const char *> {};
 
-TEST_P(CompiledTinyModel, prefill_in_chunks_of_seven) { expectPrefillMatches(compiled, tinyModel(GetParam()), 2, 7); }
+TEST_P(CompiledTinyModel, prefill_in_chunks_of_seven) {
+  expectPrefillMatches(compiled, tinyModel(GetParam()), 2, 7);
+}
 TEST_P(CompiledTinyModel, decode) { expectDecodeMatches(compiled, tinyModel(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(Families, CompiledTinyModel,
-                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded", "mistral-window-untied-bf16-sharded",
-                                         "qwen2-biases-tied-f32", "qwen3-norms-untied-bf16", "qwen3-norms-tied-f16-sharded"));
+                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded",
+                                         "mistral-window-untied-bf16-sharded",
+                                         "qwen2-biases-tied-f32", "qwen3-norms-untied-bf16",
+                                         "qwen3-norms-tied-f16-sharded"));

@@ -29,8 +29,7 @@ static std::vector<float> logitsOfBatch(Decoder &decoder, int64_t chunk) {
   expectOk(decoder.promptEnd(attention, runs));
   std::vector<float> all = first.run.logits;
   all.insert(all.end(), second.run.logits.begin(), second.run.logits.end());
-  std::vector<float> logits(
-      static_cast<size_t>(2 * decoder.config().vocabSize));
+  std::vector<float> logits(static_cast<size_t>(2 * decoder.config().vocabSize));
   for (int32_t t = 0; t < 6; ++t) {
     int32_t tokens[2] = {t, t + 1};
     expectOk(decoder.step(attention, runs, tokens, logits.data()));
@@ -48,9 +47,7 @@ TEST(Decoder, thread_count_changes_no_bit) {
     expectOk(setThreads(count));
     std::vector<float> many = logitsOfBatch(*decoder, 512);
     ASSERT_EQ(many.size(), one.size());
-    EXPECT_EQ(std::memcmp(many.data(), one.data(), one.size() * sizeof(float)),
-              0)
-        << count;
+    EXPECT_EQ(std::memcmp(many.data(), one.data(), one.size() * sizeof(float)), 0) << count;
   }
   expectOk(setThreads(0));
 }
@@ -72,8 +69,7 @@ TEST(Decoder, batch_of_different_lengths_equals_single_sequences) {
   std::vector<OwnedRun> batch, single;
   std::vector<SequenceRun *> runs;
   for (size_t i = 0; i < lengths.size(); ++i) {
-    batch.emplace_back(
-        attention, someTokens(lengths[i], vocab, 7 + static_cast<uint32_t>(i)));
+    batch.emplace_back(attention, someTokens(lengths[i], vocab, 7 + static_cast<uint32_t>(i)));
     single.emplace_back(attention, batch.back().run.prompt);
   }
   for (OwnedRun &one : batch) {
@@ -81,8 +77,7 @@ TEST(Decoder, batch_of_different_lengths_equals_single_sequences) {
   }
   expectOk(decoder->prefill(attention, runs));
   expectOk(decoder->promptEnd(attention, runs));
-  std::vector<int32_t> tokens =
-      someTokens(static_cast<int64_t>(lengths.size()), vocab, 99);
+  std::vector<int32_t> tokens = someTokens(static_cast<int64_t>(lengths.size()), vocab, 99);
   std::vector<std::vector<float>> afterPrompt;
   for (SequenceRun *run : runs) {
     afterPrompt.push_back(run->logits);
@@ -90,12 +85,10 @@ TEST(Decoder, batch_of_different_lengths_equals_single_sequences) {
   expectOk(decoder->step(attention, runs, tokens.data()));
   for (size_t i = 0; i < lengths.size(); ++i) {
     expectOk(decoder->prefill(attention, {&single[i].run}));
-    EXPECT_LT(largestDifference(single[i].run.logits, afterPrompt[i]), 1e-4)
-        << i;
+    EXPECT_LT(largestDifference(single[i].run.logits, afterPrompt[i]), 1e-4) << i;
     expectOk(decoder->promptEnd(attention, {&single[i].run}));
     expectOk(decoder->step(attention, {&single[i].run}, &tokens[i]));
-    EXPECT_LT(largestDifference(single[i].run.logits, runs[i]->logits), 1e-4)
-        << i;
+    EXPECT_LT(largestDifference(single[i].run.logits, runs[i]->logits), 1e-4) << i;
     EXPECT_EQ(single[i].run.position, lengths[i] + 1);
   }
 }
@@ -117,8 +110,7 @@ TEST(Decoder, observer_sees_every_layer_with_its_attention_output) {
     // key is not rotated.
     EXPECT_EQ(std::memcmp(rows[0].out, rows[0].v, 16 * sizeof(float)), 0);
     EXPECT_EQ(std::memcmp(rows[0].k, rows[0].kPre, 16 * sizeof(float)), 0);
-    EXPECT_NE(
-        std::memcmp(rows[0].k + 32, rows[0].kPre + 32, 16 * sizeof(float)), 0);
+    EXPECT_NE(std::memcmp(rows[0].k + 32, rows[0].kPre + 32, 16 * sizeof(float)), 0);
     return Status::ok();
   };
   expectOk(decoder->prefill(attention, {&owned.run}, options));
@@ -129,13 +121,11 @@ TEST(PromptRecording, replay_gives_the_sequence_the_same_rows) {
   auto decoder = loadDecoder(bundledModel());
   ASSERT_TRUE(decoder);
   PlainAttention attention(decoder->geometry(ElementType::F32));
-  OwnedRun first(attention, someTokens(150, 264, 1)),
-      second(attention, someTokens(40, 264, 2));
+  OwnedRun first(attention, someTokens(150, 264, 1)), second(attention, someTokens(40, 264, 2));
   RecordOptions options;
   options.queryRows = 60;
   options.chunk = 64;
-  auto recordings =
-      recordPrompts(*decoder, attention, {&first.run, &second.run}, options);
+  auto recordings = recordPrompts(*decoder, attention, {&first.run, &second.run}, options);
   ASSERT_TRUE(recordings.isOk()) << recordings.status().message();
   EXPECT_EQ((*recordings)[0].queryRows, 60);
   EXPECT_EQ((*recordings)[1].queryRows, 40);
@@ -171,16 +161,14 @@ TEST(PromptRecording, negative_method_needs_more_than_was_recorded) {
                  {"plain", "last 20 rows", "found 5"});
   attention.queryRows = 5;
   attention.preRopeKeys = true;
-  expectBadInput(replay(recordings->front(), attention, again.run),
-                 {"plain", "before RoPE"});
+  expectBadInput(replay(recordings->front(), attention, again.run), {"plain", "before RoPE"});
 }
 
 TEST(Generate, greedy_follows_the_largest_logit_and_stops) {
   auto decoder = loadDecoder(tinyModel(windowModel));
   ASSERT_TRUE(decoder);
   PlainAttention attention(decoder->geometry(ElementType::F32));
-  OwnedRun first(attention, someTokens(12, 96, 1)),
-      second(attention, someTokens(5, 96, 2));
+  OwnedRun first(attention, someTokens(12, 96, 1)), second(attention, someTokens(5, 96, 2));
   std::vector<SequenceRun *> runs = {&first.run, &second.run};
   expectOk(decoder->prefill(attention, runs));
   expectOk(decoder->promptEnd(attention, runs));
@@ -207,8 +195,7 @@ TEST(Generate, greedy_follows_the_largest_logit_and_stops) {
   options.stopTokens = {(*tokens)[0][4]};
   auto fewer = generateGreedy(*decoder, attention, {&stopped.run}, options);
   ASSERT_TRUE(fewer.isOk());
-  auto end =
-      std::find((*tokens)[0].begin(), (*tokens)[0].end(), (*tokens)[0][4]);
+  auto end = std::find((*tokens)[0].begin(), (*tokens)[0].end(), (*tokens)[0][4]);
   EXPECT_EQ((*fewer)[0], std::vector<int32_t>((*tokens)[0].begin(), end));
 }
 
@@ -221,22 +208,18 @@ TEST(Decoder, negative_input) {
   auto decoder = loadDecoder(tinyModel(windowModel));
   ASSERT_TRUE(decoder);
   PlainAttention attention(decoder->geometry(ElementType::F32));
-  OwnedRun empty(attention, {}), foreign(attention, {1, 96}),
-      good(attention, {1, 2});
-  expectBadInput(decoder->prefill(attention, {&good.run, &empty.run}),
-                 {"sequence 1", "empty"});
+  OwnedRun empty(attention, {}), foreign(attention, {1, 96}), good(attention, {1, 2});
+  expectBadInput(decoder->prefill(attention, {&good.run, &empty.run}), {"sequence 1", "empty"});
   expectBadInput(decoder->prefill(attention, {&foreign.run}),
                  {"token 1 of sequence 0", "0..95", "found 96"});
   PrefillOptions options;
   options.chunk = 0;
-  expectBadInput(decoder->prefill(attention, {&good.run}, options),
-                 {"chunk", "found 0"});
+  expectBadInput(decoder->prefill(attention, {&good.run}, options), {"chunk", "found 0"});
   int32_t token = -1;
   expectBadInput(decoder->step(attention, {&good.run}, &token),
                  {"token 0 of sequence 0", "found -1"});
   Geometry other = decoder->geometry(ElementType::F32);
   other.slidingWindow = 0;
   PlainAttention wrong(other);
-  expectBadInput(decoder->prefill(wrong, {&good.run}),
-                 {"another model", "window=8", "window=0"});
+  expectBadInput(decoder->prefill(wrong, {&good.run}), {"another model", "window=8", "window=0"});
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The decoder against logits of other implementations, whatever computes the attention: test-only attention in
-// GoldenLogitsTest, compiled kernels in test/compiled.
+// The decoder against logits of other implementations, whatever computes the attention: test-only
+// attention in GoldenLogitsTest, compiled kernels in test/compiled.
 
 #pragma once
 
@@ -43,8 +43,7 @@ inline void expectPrefillMatches(const ExecutionMaker &make, const std::string &
                                  int count, int64_t chunk) {
   auto decoder = loadDecoder(directory);
   ASSERT_TRUE(decoder);
-  std::unique_ptr<Execution> execution =
-      make(decoder->geometry(ElementType::F32));
+  std::unique_ptr<Execution> execution = make(decoder->geometry(ElementType::F32));
   ASSERT_TRUE(execution);
   Execution &attention = *execution;
   std::vector<Golden> golden = readGolden(directory, count);
@@ -61,8 +60,7 @@ inline void expectPrefillMatches(const ExecutionMaker &make, const std::string &
   options.allLogits = true;
   expectOk(decoder->prefill(attention, runs, options));
   for (size_t i = 0; i < golden.size(); ++i) {
-    EXPECT_LT(largestDifference(runs[i]->logits, golden[i].logits), tolerance)
-        << "sequence " << i;
+    EXPECT_LT(largestDifference(runs[i]->logits, golden[i].logits), tolerance) << "sequence " << i;
   }
 }
 
@@ -70,24 +68,19 @@ inline void expectPrefillMatches(const ExecutionMaker &make, const std::string &
 inline void expectDecodeMatches(const ExecutionMaker &make, const std::string &directory) {
   auto decoder = loadDecoder(directory);
   ASSERT_TRUE(decoder);
-  std::unique_ptr<Execution> execution =
-      make(decoder->geometry(ElementType::F32));
+  std::unique_ptr<Execution> execution = make(decoder->geometry(ElementType::F32));
   ASSERT_TRUE(execution);
   Execution &attention = *execution;
   Golden golden = readGolden(directory, 1).front();
-  size_t vocab = static_cast<size_t>(decoder->config().vocabSize),
-         half = golden.tokens.size() / 2;
+  size_t vocab = static_cast<size_t>(decoder->config().vocabSize), half = golden.tokens.size() / 2;
   OwnedRun owned(attention,
-                 {golden.tokens.begin(),
-                  golden.tokens.begin() + static_cast<int64_t>(half)});
+                 {golden.tokens.begin(), golden.tokens.begin() + static_cast<int64_t>(half)});
   expectOk(decoder->prefill(attention, {&owned.run}));
   expectOk(decoder->promptEnd(attention, {&owned.run}));
   for (size_t t = half; t < golden.tokens.size(); ++t) {
-    std::vector<float> expected(
-        golden.logits.begin() + static_cast<int64_t>((t - 1) * vocab),
-        golden.logits.begin() + static_cast<int64_t>(t * vocab));
-    ASSERT_LT(largestDifference(owned.run.logits, expected), tolerance)
-        << "token " << t;
+    std::vector<float> expected(golden.logits.begin() + static_cast<int64_t>((t - 1) * vocab),
+                                golden.logits.begin() + static_cast<int64_t>(t * vocab));
+    ASSERT_LT(largestDifference(owned.run.logits, expected), tolerance) << "token " << t;
     expectOk(decoder->step(attention, {&owned.run}, &golden.tokens[t]));
   }
   EXPECT_EQ(owned.run.position, static_cast<int64_t>(golden.tokens.size()));

@@ -12,12 +12,8 @@ static std::unique_ptr<Execution> plain(const Geometry &geometry) {
   return std::make_unique<PlainAttention>(geometry);
 }
 
-TEST(GoldenLogits, bundled_model_prefill) {
-  expectPrefillMatches(plain, bundledModel(), 4, 512);
-}
-TEST(GoldenLogits, bundled_model_decode) {
-  expectDecodeMatches(plain, bundledModel());
-}
+TEST(GoldenLogits, bundled_model_prefill) { expectPrefillMatches(plain, bundledModel(), 4, 512); }
+TEST(GoldenLogits, bundled_model_decode) { expectDecodeMatches(plain, bundledModel()); }
 
 class TinyModel : public testing::TestWithParam<const char *> {};
 
@@ -30,9 +26,7 @@ TEST_P(TinyModel, prefill_in_chunks_of_seven) {
 TEST_P(TinyModel, decode) { expectDecodeMatches(plain, tinyModel(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
-                         testing::Values("llama-llama3-tied-f16",
-                                         "llama-biases-untied-f32-sharded",
+                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded",
                                          "mistral-window-untied-bf16-sharded",
-                                         "qwen2-biases-tied-f32",
-                                         "qwen3-norms-untied-bf16",
+                                         "qwen2-biases-tied-f32", "qwen3-norms-untied-bf16",
                                          "qwen3-norms-tied-f16-sharded"));

@@ -16,8 +16,8 @@ using namespace kvcache::rt;
 /// A binary16 by its definition.
 static double f16ByDefinition(uint16_t bits) {
   int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
-  double magnitude = exponent == 0 ? std::ldexp(mantissa, -24)
-                                   : std::ldexp(1024 + mantissa, exponent - 25);
+  double magnitude =
+      exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
   return bits & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -40,8 +40,7 @@ TEST(Half, f16_rounds_to_nearest_ties_to_even) {
   for (uint16_t low = 0; low < 0x7bff; ++low) {
     uint16_t high = low + 1, even = low % 2 == 0 ? low : high;
     // Neighbours differ by one unit, so the midpoint is exact in f32.
-    auto middle =
-        static_cast<float>((f16ByDefinition(low) + f16ByDefinition(high)) / 2);
+    auto middle = static_cast<float>((f16ByDefinition(low) + f16ByDefinition(high)) / 2);
     ASSERT_EQ(f16FromF32(middle), even) << low;
     ASSERT_EQ(f16FromF32(std::nextafter(middle, 0.0f)), low) << low;
     ASSERT_EQ(f16FromF32(std::nextafter(middle, 1e9f)), high) << low;

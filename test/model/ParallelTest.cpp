@@ -20,8 +20,7 @@ TEST(Parallel, every_index_runs_once_also_when_nested) {
     EXPECT_EQ(threads(), count);
     std::vector<std::atomic<int>> hits(1000);
     parallelFor(100, [&](int64_t i) {
-      parallelFor(10,
-                  [&](int64_t j) { ++hits[static_cast<size_t>(i * 10 + j)]; });
+      parallelFor(10, [&](int64_t j) { ++hits[static_cast<size_t>(i * 10 + j)]; });
     });
     for (const auto &hit : hits) {
       ASSERT_EQ(hit, 1);
@@ -40,8 +39,7 @@ TEST(BlasBuffers, concurrent_products_do_not_share_a_buffer) {
   ASSERT_TRUE(useThreadLocalBlasBuffers());
   expectOk(setThreads(8));
   constexpr int rows = 60, columns = 128, inner = 256;
-  std::vector<float> x(rows * inner), w(columns * inner),
-      expected(rows * columns);
+  std::vector<float> x(rows * inner), w(columns * inner), expected(rows * columns);
   for (size_t i = 0; i < x.size(); ++i) {
     x[i] = static_cast<float>(i * 7 % 13) - 6;
   }
@@ -49,16 +47,15 @@ TEST(BlasBuffers, concurrent_products_do_not_share_a_buffer) {
     w[i] = static_cast<float>(i * 5 % 11) - 5;
   }
   auto product = [&](float *y) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, inner,
-                1, x.data(), inner, w.data(), inner, 0, y, columns);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, inner, 1, x.data(), inner,
+                w.data(), inner, 0, y, columns);
   };
   product(expected.data());
   std::atomic<int> wrong{0};
   parallelFor(4000, [&](int64_t) {
     std::vector<float> y(expected.size());
     product(y.data());
-    wrong +=
-        std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) != 0;
+    wrong += std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) != 0;
   });
   EXPECT_EQ(wrong, 0);
   expectOk(setThreads(0));
@@ -79,17 +76,15 @@ TEST(Linear, product_bias_and_accumulation_match_a_plain_sum) {
     for (size_t i = 0; i < bias.size(); ++i) {
       bias[i] = static_cast<float>(i);
     }
-    multiply(x.data(), rows,
-             {{{w.data(), out, inner}, bias.data(), y.data(), true}});
+    multiply(x.data(), rows, {{{w.data(), out, inner}, bias.data(), y.data(), true}});
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t o = 0; o < out; ++o) {
         double sum = 2.0 + double(o);
         for (int64_t i = 0; i < inner; ++i) {
-          sum += double(x[static_cast<size_t>(r * inner + i)]) *
-                 w[static_cast<size_t>(o * inner + i)];
+          sum +=
+              double(x[static_cast<size_t>(r * inner + i)]) * w[static_cast<size_t>(o * inner + i)];
         }
-        ASSERT_NEAR(y[static_cast<size_t>(r * out + o)], sum, 1e-4)
-            << out << " " << r << " " << o;
+        ASSERT_NEAR(y[static_cast<size_t>(r * out + o)], sum, 1e-4) << out << " " << r << " " << o;
       }
     }
   }

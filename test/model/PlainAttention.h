@@ -16,8 +16,7 @@ namespace kvcache::test {
 
 class PlainSequence : public rt::Sequence {
 public:
-  explicit PlainSequence(int64_t layers)
-      : k(layers), v(layers), positions(layers) {}
+  explicit PlainSequence(int64_t layers) : k(layers), v(layers), positions(layers) {}
 
   std::unique_ptr<rt::Sequence> fork() const override {
     return std::make_unique<PlainSequence>(*this);
@@ -26,9 +25,7 @@ public:
   rt::StatusOr<rt::HeadContents> contents(int64_t, int64_t) const override {
     return rt::Status::internal("the oracle shows no contents");
   }
-  int64_t length() const override {
-    return static_cast<int64_t>(positions.back().size());
-  }
+  int64_t length() const override { return static_cast<int64_t>(positions.back().size()); }
 
   std::vector<std::vector<float>> k, v; ///< per layer [rows, Hkv, D]
   std::vector<std::vector<int32_t>> positions;
@@ -37,8 +34,7 @@ public:
 
 class PlainAttention : public rt::Execution {
 public:
-  explicit PlainAttention(rt::Geometry geometry)
-      : geometry_(std::move(geometry)) {}
+  explicit PlainAttention(rt::Geometry geometry) : geometry_(std::move(geometry)) {}
 
   const rt::Geometry &geometry() const override { return geometry_; }
   std::string methodName() const override { return "plain"; }
@@ -50,18 +46,14 @@ public:
   int64_t neededQueryRows() const override { return queryRows; }
   bool needsPreRopeKeys() const override { return preRopeKeys; }
   bool needsCalibration() const override { return false; }
-  rt::Status calibrate(int64_t, const rt::LayerRows &) override {
-    return rt::Status::ok();
-  }
+  rt::Status calibrate(int64_t, const rt::LayerRows &) override { return rt::Status::ok(); }
   rt::Status finishCalibration() override { return rt::Status::ok(); }
 
-  rt::StatusOr<std::unique_ptr<rt::Sequence>>
-  createSequence(const rt::SequenceOptions &) override {
+  rt::StatusOr<std::unique_ptr<rt::Sequence>> createSequence(const rt::SequenceOptions &) override {
     return std::unique_ptr<rt::Sequence>(new PlainSequence(geometry_.layers));
   }
 
-  rt::Status prefill(int64_t layer,
-                     const std::vector<rt::Sequence *> &sequences,
+  rt::Status prefill(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                      const std::vector<rt::LayerRows> &rows) override {
     return appendAll(layer, sequences, rows, true);
   }
@@ -88,10 +80,9 @@ public:
     ++steps;
     return rt::Status::ok();
   }
-  rt::Status attend(int64_t, const rt::Sequence &, int64_t, const float *,
-                    float *, float *) override {
-    return rt::Status::internal(
-        "the oracle attends in prefill and decode only");
+  rt::Status attend(int64_t, const rt::Sequence &, int64_t, const float *, float *,
+                    float *) override {
+    return rt::Status::internal("the oracle attends in prefill and decode only");
   }
   std::vector<rt::KernelReport> kernels() const override { return {}; }
 
@@ -100,18 +91,14 @@ public:
   int64_t steps = 0;        ///< stepEnd calls so far
 
 private:
-  rt::Status appendAll(int64_t layer,
-                       const std::vector<rt::Sequence *> &sequences,
+  rt::Status appendAll(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                        const std::vector<rt::LayerRows> &rows, bool attends) {
     for (size_t i = 0; i < sequences.size(); ++i) {
       auto &sequence = *static_cast<PlainSequence *>(sequences[i]);
       int64_t width = rows[i].rows * geometry_.kvHeads * geometry_.headDim;
-      sequence.k[layer].insert(sequence.k[layer].end(), rows[i].k,
-                               rows[i].k + width);
-      sequence.v[layer].insert(sequence.v[layer].end(), rows[i].v,
-                               rows[i].v + width);
-      sequence.positions[layer].insert(sequence.positions[layer].end(),
-                                       rows[i].positions,
+      sequence.k[layer].insert(sequence.k[layer].end(), rows[i].k, rows[i].k + width);
+      sequence.v[layer].insert(sequence.v[layer].end(), rows[i].v, rows[i].v + width);
+      sequence.positions[layer].insert(sequence.positions[layer].end(), rows[i].positions,
                                        rows[i].positions + rows[i].rows);
       if (attends) {
         rt::parallelFor(rows[i].rows * geometry_.queryHeads, [&](int64_t task) {
@@ -126,24 +113,21 @@ private:
 protected:
   /// softmax(q k / sqrt(D)) v over keys at positions p with p <= query position
   /// < p + window.
-  void attendRow(const PlainSequence &sequence, int64_t layer,
-                 const rt::LayerRows &rows, int64_t row, int64_t head) const {
-    int64_t width = geometry_.headDim,
-            kvHead = head / (geometry_.queryHeads / geometry_.kvHeads);
+  void attendRow(const PlainSequence &sequence, int64_t layer, const rt::LayerRows &rows,
+                 int64_t row, int64_t head) const {
+    int64_t width = geometry_.headDim, kvHead = head / (geometry_.queryHeads / geometry_.kvHeads);
     const float *query = rows.q + (row * geometry_.queryHeads + head) * width;
     int32_t position = rows.positions[row];
     const std::vector<int32_t> &positions = sequence.positions[layer];
-    std::vector<double> scores(positions.size(),
-                               -std::numeric_limits<double>::infinity());
+    std::vector<double> scores(positions.size(), -std::numeric_limits<double>::infinity());
     double largest = -std::numeric_limits<double>::infinity();
     for (size_t t = 0; t < positions.size(); ++t) {
-      bool outside = geometry_.slidingWindow > 0 &&
-                     position - positions[t] >= geometry_.slidingWindow;
+      bool outside =
+          geometry_.slidingWindow > 0 && position - positions[t] >= geometry_.slidingWindow;
       if (positions[t] > position || outside) {
         continue;
       }
-      const float *key =
-          sequence.k[layer].data() + (t * geometry_.kvHeads + kvHead) * width;
+      const float *key = sequence.k[layer].data() + (t * geometry_.kvHeads + kvHead) * width;
       double dot = 0;
       for (int64_t d = 0; d < width; ++d) {
         dot += double(query[d]) * key[d];
@@ -156,8 +140,7 @@ protected:
     for (size_t t = 0; t < positions.size(); ++t) {
       double p = std::exp(scores[t] - largest);
       total += p;
-      const float *value =
-          sequence.v[layer].data() + (t * geometry_.kvHeads + kvHead) * width;
+      const float *value = sequence.v[layer].data() + (t * geometry_.kvHeads + kvHead) * width;
       for (int64_t d = 0; p > 0 && d < width; ++d) {
         sum[d] += p * value[d];
       }

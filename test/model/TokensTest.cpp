@@ -29,9 +29,9 @@ TEST(Tokens, negative_text_for_another_vocabulary) {
   auto config = ModelConfig::load(tinyModel("qwen2-biases-tied-f32"));
   ASSERT_TRUE(config.isOk());
   EXPECT_FALSE(isByteLevel(*config));
-  expectBadInput(tokensOfText(*config, "some/dir", "a").status(),
-                 {"some/dir", "vocabulary 96",
-                  "AutoTokenizer.from_pretrained('some/dir')", "--tokens"});
+  expectBadInput(
+      tokensOfText(*config, "some/dir", "a").status(),
+      {"some/dir", "vocabulary 96", "AutoTokenizer.from_pretrained('some/dir')", "--tokens"});
 }
 
 TEST(Tokens, json_files) {
@@ -58,8 +58,7 @@ TEST(Tokens, safetensors_in_the_order_of_their_numbers) {
 TEST(Tokens, negative_files) {
   expectBadInput(readText("[1, 100]").status(),
                  {"ids.json", "token 1 of sequence 0", "0..99", "found 100"});
-  expectBadInput(readText("[[1], [2, -3]]").status(),
-                 {"token 1 of sequence 1", "found -3"});
+  expectBadInput(readText("[[1], [2, -3]]").status(), {"token 1 of sequence 1", "found -3"});
   expectBadInput(readText("[1.5]").status(), {"found 1.5"});
   expectBadInput(readText("[[1], 2]").status(), {"like the first"});
   expectBadInput(readText("[[1], []]").status(), {"sequence 1 is empty"});

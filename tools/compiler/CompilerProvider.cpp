@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Method text -> stages -> target -> Execution. Invariant: whatever goes wrong in the compiler reaches the caller as one
-// Status whose message is the first diagnostic, with its file and line.
+// Method text -> stages -> target -> Execution. Invariant: whatever goes wrong in the compiler
+// reaches the caller as one Status whose message is the first diagnostic, with its file and line.
 
 #include "tools/compiler/CompilerProvider.h"
 
@@ -44,14 +44,17 @@ public:
           return success();
         }) {}
 
-  Status status(const char *otherwise) const { return Status::badInput(message_.empty() ? otherwise : message_); }
+  Status status(const char *otherwise) const {
+    return Status::badInput(message_.empty() ? otherwise : message_);
+  }
 
 private:
   static std::string describe(Diagnostic &diagnostic) {
     std::string text;
     llvm::raw_string_ostream stream(text);
     if (auto file = dyn_cast<FileLineColLoc>(diagnostic.getLocation())) {
-      stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn() << ": ";
+      stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn()
+             << ": ";
     }
     stream << diagnostic;
     for (char &c : text) {
@@ -65,13 +68,17 @@ private:
 };
 
 MethodGeometry toMethodGeometry(const rt::Geometry &geometry) {
-  return {geometry.layers, geometry.queryHeads, geometry.kvHeads, geometry.headDim, std::string(abi::nameOf(geometry.act))};
+  return {geometry.layers, geometry.queryHeads, geometry.kvHeads, geometry.headDim,
+          std::string(abi::nameOf(geometry.act))};
 }
 
 Status checkGeometryIsWhole(const rt::Geometry &g) {
-  if (g.layers < 1 || g.kvHeads < 1 || g.headDim < 1 || g.queryHeads < 1 || g.queryHeads % g.kvHeads != 0) {
-    return Status::badInput("expected a geometry with L, Hq, Hkv, D of at least 1 and Hq a multiple of Hkv, got L=" + std::to_string(g.layers) +
-                            ", Hq=" + std::to_string(g.queryHeads) + ", Hkv=" + std::to_string(g.kvHeads) + ", D=" + std::to_string(g.headDim));
+  if (g.layers < 1 || g.kvHeads < 1 || g.headDim < 1 || g.queryHeads < 1 ||
+      g.queryHeads % g.kvHeads != 0) {
+    return Status::badInput(
+        "expected a geometry with L, Hq, Hkv, D of at least 1 and Hq a multiple of Hkv, got L=" +
+        std::to_string(g.layers) + ", Hq=" + std::to_string(g.queryHeads) +
+        ", Hkv=" + std::to_string(g.kvHeads) + ", D=" + std::to_string(g.headDim));
   }
   return Status::ok();
 }
@@ -84,7 +91,9 @@ std::string printed(Operation *op) {
   return text;
 }
 
-std::string hashOf(const std::string &text) { return llvm::utohexstr(XXH3_64bits(text.data(), text.size()), /*LowerCase=*/true, 16); }
+std::string hashOf(const std::string &text) {
+  return llvm::utohexstr(XXH3_64bits(text.data(), text.size()), /*LowerCase=*/true, 16);
+}
 
 /// Values of all parameters, as text.
 void describeParameters(MethodOp method, google::protobuf::Map<std::string, std::string> &to) {
@@ -95,11 +104,14 @@ void describeParameters(MethodOp method, google::protobuf::Map<std::string, std:
 
 } // namespace
 
-/// One compilation. It has a context of its own: methods come from users, and contexts keep all they ever saw.
+/// One compilation. It has a context of its own: methods come from users, and contexts keep all
+/// they ever saw.
 struct CompilerProvider::Compilation {
   Compilation(const Target &target, const rt::Geometry &geometry)
-      : target(target), geometry(geometry), context(registryOf(target), MLIRContext::Threading::DISABLED), diagnostic(context) {
-    // Emitters create ops of every dialect that the target registers, which nothing has parsed before.
+      : target(target), geometry(geometry),
+        context(registryOf(target), MLIRContext::Threading::DISABLED), diagnostic(context) {
+    // Emitters create ops of every dialect that the target registers, which nothing has parsed
+    // before.
     context.loadAllAvailableDialects();
     context.printOpOnDiagnostic(false);
   }
@@ -119,7 +131,8 @@ struct CompilerProvider::Compilation {
   }
 
   StatusOr<MethodOp> runTo(Stage stage) {
-    FailureOr<MethodOp> method = runStages(*methods.module, compose, toMethodGeometry(geometry), stage);
+    FailureOr<MethodOp> method =
+        runStages(*methods.module, compose, toMethodGeometry(geometry), stage);
     if (failed(method)) {
       return diagnostic.status("the method could not be compiled");
     }
@@ -164,7 +177,8 @@ StatusOr<const Target *> targetCalled(const std::string &name) {
 }
 
 /// Names the executable and says where it comes from.
-void describe(const std::string &name, MethodOp method, const std::string &composedText, proto::Executable &executable) {
+void describe(const std::string &name, MethodOp method, const std::string &composedText,
+              proto::Executable &executable) {
   executable.set_producer("kvasir " KVASIR_VERSION ", LLVM " LLVM_VERSION_STRING);
   executable.set_method(name);
   executable.set_method_hash(hashOf(composedText));
@@ -209,7 +223,8 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   if (stageName.consume_front("mlir:") && stageName != "kernels") {
     std::optional<Stage> stage = stageFromName(stageName);
     if (!stage) {
-      return Status::badInput("unknown stage '" + stageName.str() + "', expected composed, specialized, decomposed, fused or kernels");
+      return Status::badInput("unknown stage '" + stageName.str() +
+                              "', expected composed, specialized, decomposed, fused or kernels");
     }
     StatusOr<MethodOp> method = compilation.runTo(*stage);
     KVCACHE_RETURN_IF_ERROR(method.status());
@@ -234,7 +249,8 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   KVCACHE_RETURN_IF_ERROR(emitted.status());
   result.emitted = std::move(*emitted);
   result.executable = std::move(artifact->executable);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
 }
 
@@ -244,10 +260,13 @@ StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequ
   KVCACHE_RETURN_IF_ERROR(target.status());
   std::shared_ptr<proto::Executable> executable;
   if ((*target)->makesExecutables()) {
-    CompileRequest compileRequest{request.method, request.parameters, request.geometry, {}, "", request.target};
+    CompileRequest compileRequest{request.method, request.parameters, request.geometry, {}, "",
+                                  request.target};
     std::vector<std::string> isas = (*target)->hostIsas();
     if (isas.empty()) {
-      return Status::badInput("target '" + request.target + "' makes no code that runs on this processor: x86-64-v3 (AVX2) is the least");
+      return Status::badInput(
+          "target '" + request.target +
+          "' makes no code that runs on this processor: x86-64-v3 (AVX2) is the least");
     }
     compileRequest.isas = {isas.front()};
     StatusOr<CompileResult> compiled = compile(compileRequest);
@@ -260,14 +279,16 @@ StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequ
   KVCACHE_RETURN_IF_ERROR(method.status());
   TargetOptions options;
   options.captureScores = request.captureScores;
-  FailureOr<std::unique_ptr<rt::Execution>> execution = (*target)->load(*method, request.geometry, executable, options);
+  FailureOr<std::unique_ptr<rt::Execution>> execution =
+      (*target)->load(*method, request.geometry, executable, options);
   if (failed(execution)) {
     return compilation.diagnostic.status("the method could not be loaded");
   }
   if (request.requireFused) {
     for (const rt::KernelReport &kernel : (*execution)->kernels()) {
       if (kernel.status != "fused") {
-        return Status::checkFailed("--require-fused: kernel '" + kernel.name + "' is " + kernel.status +
+        return Status::checkFailed("--require-fused: kernel '" + kernel.name + "' is " +
+                                   kernel.status +
                                    (kernel.reason.empty() ? "" : ": " + kernel.reason));
       }
     }
@@ -283,7 +304,9 @@ std::vector<std::string> CompilerProvider::targets() const {
   return names;
 }
 
-StatusOr<MethodSummary> CompilerProvider::summary(const std::string &method, const std::map<std::string, std::string> &parameters) {
+StatusOr<MethodSummary>
+CompilerProvider::summary(const std::string &method,
+                          const std::map<std::string, std::string> &parameters) {
   DialectRegistry registry;
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   FirstDiagnostic diagnostic(context);

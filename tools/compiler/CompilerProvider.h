@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The MethodProvider that compiles: method text to an Execution of the cpu or the reference target, in process.
+// The MethodProvider that compiles: method text to an Execution of the cpu or the reference target,
+// in process.
 
 #pragma once
 
@@ -18,9 +19,10 @@ struct CompileRequest {
   std::string method;
   std::map<std::string, std::string> parameters;
   rt::Geometry geometry;
-  std::vector<std::string> isas;    ///< "v3", "v4"; empty: both
-  /// Text to return instead of an executable: "mlir:STAGE" (composed, specialized, decomposed, fused, kernels),
-  /// "llvm", "asm"; "so" returns the bytes of the shared object; empty: the executable alone.
+  std::vector<std::string> isas; ///< "v3", "v4"; empty: both
+  /// Text to return instead of an executable: "mlir:STAGE" (composed, specialized, decomposed,
+  /// fused, kernels), "llvm", "asm"; "so" returns the bytes of the shared object; empty: the
+  /// executable alone.
   std::string emit;
   std::string target = "cpu";
 };
@@ -37,8 +39,10 @@ public:
   std::vector<MethodSummary> shipped() override;
   std::vector<std::string> targets() const override;
 
-  /// What is known of any method, with `parameters` set. Bad input with file and line when the text is at fault.
-  rt::StatusOr<MethodSummary> summary(const std::string &method, const std::map<std::string, std::string> &parameters);
+  /// What is known of any method, with `parameters` set. Bad input with file and line when the text
+  /// is at fault.
+  rt::StatusOr<MethodSummary> summary(const std::string &method,
+                                      const std::map<std::string, std::string> &parameters);
   /// Compiles without loading. Bad input with file and line when the text is at fault.
   rt::StatusOr<CompileResult> compile(const CompileRequest &request);
 

@@ -41,7 +41,8 @@ std::string parameterText(ParamOp param) {
   if (auto list = dyn_cast<DenseI64ArrayAttr>(value)) {
     llvm::interleaveComma(list.asArrayRef(), stream);
   } else if (auto list = dyn_cast<ArrayAttr>(value)) {
-    llvm::interleaveComma(list.getAsRange<IntegerAttr>(), stream, [&](IntegerAttr a) { stream << a.getInt(); });
+    llvm::interleaveComma(list.getAsRange<IntegerAttr>(), stream,
+                          [&](IntegerAttr a) { stream << a.getInt(); });
   }
   stream << "]";
   return text;
@@ -53,7 +54,9 @@ std::string budgetRefusal(const std::string &name, MethodOp method) {
     accepted.push_back(param.getSymName().str());
   }
   return "method '" + name + "' has no token budget" +
-         (accepted.empty() ? ": it keeps every token" : ", expected --set of " + llvm::join(accepted, ", ") + " instead of --budget");
+         (accepted.empty()
+              ? ": it keeps every token"
+              : ", expected --set of " + llvm::join(accepted, ", ") + " instead of --budget");
 }
 
 MethodSummary summarize(const std::string &name, LoadedMethods &methods) {
@@ -94,10 +97,12 @@ MethodSummary summarize(const std::string &name, LoadedMethods &methods) {
   if (succeeded(specializeMethod(*method, {32, 32, 8, 128, "f16"}))) {
     for (auto state : method->getBody().front().getOps<StateOp>()) {
       auto cache = dyn_cast<CacheType>(state.getType());
-      for (auto [column, bits] : {std::pair<StringRef, double *>{"k", &summary.bitsPerValueK}, {"v", &summary.bitsPerValueV}}) {
+      for (auto [column, bits] : {std::pair<StringRef, double *>{"k", &summary.bitsPerValueK},
+                                  {"v", &summary.bitsPerValueV}}) {
         if (ColumnAttr found = cache ? cache.getColumn(column) : ColumnAttr()) {
           std::string error;
-          auto layout = abi::computeColumnLayout(*found.getStorage().getTerm(), 128, abi::ElementType::F16, error);
+          auto layout = abi::computeColumnLayout(*found.getStorage().getTerm(), 128,
+                                                 abi::ElementType::F16, error);
           *bits = layout ? layout->bitsPerCodedRow() / 128 : *bits;
         }
       }
