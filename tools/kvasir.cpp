@@ -3,6 +3,7 @@
 // kvasir: compiles and runs KV-cache compression methods.
 
 #include "tools/commands/ApplyCommand.h"
+#include "tools/commands/BenchCommand.h"
 #include "tools/commands/CompileCommand.h"
 #include "tools/commands/DemoCommand.h"
 #include "tools/commands/EvalCommand.h"
@@ -18,13 +19,14 @@ int main(int argc, char **argv) {
   CompilerProvider compiler;
   KvxProvider provider(&compiler);
   std::vector<std::unique_ptr<Command>> commands;
-  commands.push_back(makeDemoCommand(provider, {}));
+  commands.push_back(makeDemoCommand(provider, makeDemoTimer(provider)));
   commands.push_back(makeMethodsCommand(provider));
   commands.push_back(makeApplyCommand(provider));
   commands.push_back(makeExplainCommand(compiler));
   commands.push_back(makeCompileCommand(compiler));
   commands.push_back(makeRunCommand(provider));
   commands.push_back(makeEvalCommand(provider));
+  commands.push_back(makeBenchCommand(provider));
   commands.push_back(makeVerifyCommand(provider));
   return runDriver(argc, argv, "Compiles and runs KV-cache compression methods.",
                    std::move(commands));

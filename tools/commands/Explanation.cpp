@@ -40,7 +40,13 @@ std::string slotText(const proto::Program &program, int32_t slot) {
       break;
     }
   }
-  return "?";
+  for (const proto::Step &step : program.steps()) { // a slot that the program fills itself
+    if (step.kind_case() == proto::Step::kStoreRows && step.store_rows().slot() == slot) {
+      int64_t divisor = step.store_rows().divide_up();
+      return divisor > 1 ? "kept/" + std::to_string(divisor) : "kept";
+    }
+  }
+  return "computed";
 }
 
 std::string shapeText(const proto::Program &program, const proto::Buffer &buffer, bool &grows) {
@@ -49,7 +55,7 @@ std::string shapeText(const proto::Program &program, const proto::Buffer &buffer
   for (const proto::Dim &dim : buffer.dims()) {
     bool constant = dim.kind_case() == proto::Dim::kConstant;
     std::string extent = constant ? std::to_string(dim.constant()) : slotText(program, dim.slot());
-    grows = grows || extent == "T" || extent == "kept" || extent == "?";
+    grows = grows || extent == "T" || extent == "computed" || extent.rfind("kept", 0) == 0;
     text += (text.empty() ? "" : ", ") + extent;
   }
   return "[" + text + "]";
@@ -136,6 +142,9 @@ Explanation explain(const proto::Executable &executable, const MethodSummary &su
   to.storedBytesPerToken = bitsPerToken / 8;
   to.denseBytesPerToken =
       static_cast<double>(geometry.layers * geometry.kvHeads * geometry.headDim * 2 * 2);
+  to.flopsPerStep = 4.0 *
+                    static_cast<double>(geometry.queryHeads * geometry.headDim * geometry.layers) *
+                    static_cast<double>(tokens);
   for (const proto::Tensor &tensor : executable.tensors()) {
     to.tensors.push_back({tensor.name(), fmt::format("[{}]", fmt::join(tensor.dims(), ", ")),
                           elementName(tensor.elem()), tensor.artefact() ? "artefact" : "state"});
@@ -189,7 +198,8 @@ Json toJson(const Explanation &e) {
           {"steps", kernels},
           {"stored_bytes_per_token", e.storedBytesPerToken},
           {"dense_bytes_per_token", e.denseBytesPerToken},
-          {"read_bytes_per_step", e.readBytesPerStep}};
+          {"read_bytes_per_step", e.readBytesPerStep},
+          {"flops_per_step", e.flopsPerStep}};
 }
 
 std::string toText(const Explanation &e) {
@@ -236,6 +246,11 @@ std::string toText(const Explanation &e) {
                       "kept, dense f16 {:.0f}\n",
                       e.readBytesPerStep, e.tokens,
                       e.denseBytesPerToken * static_cast<double>(e.tokens));
+  text += fmt::format(
+      "roofline   {:.3g} flops a decode step, {:.3g} for each byte of K and V it reads\n",
+      e.flopsPerStep, e.flopsPerStep / e.readBytesPerStep);
+  text +=
+      "prompt     rows stay exact until the end of the prompt, whatever storage they get then\n";
   return text;
 }
 
@@ -268,9 +283,9 @@ std::string toDot(const Explanation &e) {
     const ExplainedKernel &kernel = e.kernels[i];
     std::string node = "k" + std::to_string(i);
     if (kernel.program != phase) {
-      text += (phase.empty() ? "" : "  }\n") + fmt::format("  subgraph {} {{\n    label={};\n",
-                                                           dotString("cluster_" + std::to_string(i)),
-                                                           dotString(kernel.program));
+      text += (phase.empty() ? "" : "  }\n") +
+              fmt::format("  subgraph {} {{\n    label={};\n",
+                          dotString("cluster_" + std::to_string(i)), dotString(kernel.program));
     } else {
       edges += fmt::format("  k{} -> {};\n", i - 1, node);
     }

@@ -49,6 +49,8 @@ struct Explanation {
   double storedBytesPerToken = 0; ///< of all layers and heads, coded rows
   double denseBytesPerToken = 0;  ///< K and V in f16
   double readBytesPerStep = 0;    ///< K and V rows of T kept tokens, read once by a decode step
+  double flopsPerStep =
+      0; ///< floating-point operations of a decode step over T kept tokens: 4 Hq D T of each layer
 };
 
 /// Reads the programs of an executable that was compiled for `geometry`.
