@@ -62,7 +62,7 @@ public:
     return "Time decode attention of methods against a baseline";
   }
   const char *example() const override {
-    return "kvasir bench attend --methods dense,kivi --tokens 32768 --threads 1";
+    return "kvasir bench attend --methods dense --tokens 32768 --threads 1";
   }
 
   void declare(CLI::App &app) override {
