@@ -12,16 +12,18 @@ import subprocess
 
 def files(root, suffixes, under=""):
     """Paths, relative to root, of the project's files whose names end in one of the suffixes. In a git checkout:
-    tracked and untracked files that git does not ignore; elsewhere every file except those of build folders."""
+    tracked and untracked files that git does not ignore; elsewhere every file except those of build folders and the
+    report of a demo, as .gitignore has it."""
     if os.path.exists(os.path.join(root, ".git")) and shutil.which("git"):
         command = ["git", "-c", "safe.directory=*", "-C", root, "ls-files", "-co", "--exclude-standard"]
         listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
         paths = [p for p in listing if os.path.isfile(os.path.join(root, p))]
     else:
-        paths = []
+        paths, report = [], os.path.join(root, "report.html")
         for folder, subfolders, names in os.walk(root):
             subfolders[:] = [d for d in subfolders if not d.startswith(("build", ".git")) and d != "__pycache__"]
-            paths += [os.path.relpath(os.path.join(folder, name), root) for name in names]
+            paths += [os.path.relpath(os.path.join(folder, name), root) for name in names
+                      if os.path.join(folder, name) != report]
     return sorted(set(p for p in paths if p.endswith(suffixes) and p.startswith(under)))
 
 
