@@ -29,16 +29,16 @@ struct Forced {
   bool allThatFit = false; ///< a point with no more rows than its count keeps them all
 };
 
-/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index; -inf
-/// is taken only when forced. `counts`: one count, or one per head. n = min(count, length) rows are
-/// kept. Of the forced rows, first min(first, n) first ones, then the newest min(last, rest).
+/// The indices of the largest f32 values along `along`, ascending; ties to the lowest index.
+/// `counts`: one count, or one per head. n = min(count, length) rows are kept, rows of score -inf
+/// last. Of the forced rows, first min(first, n) first ones, then the newest min(last, rest).
 /// Result: axes of s without `along`, then `instance` (ragged). Fails on a value that is not a
 /// number among the rows that compete.
 StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts,
                       Forced forced, const std::string &instance);
 
 /// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest
-/// head, then token; -inf does not count.
+/// head, then token.
 StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total);
 
 /// Indices along `along` whose flag is non-zero, ascending.

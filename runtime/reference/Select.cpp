@@ -7,13 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace kvcache::rt::reference {
 
 namespace {
-
-constexpr float minusInfinity = -std::numeric_limits<float>::infinity();
 
 Tensor emptySelection(const Tensor &s, const std::string &along, const std::string &instance) {
   std::vector<Axis> axes;
@@ -86,11 +83,7 @@ StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vect
       if (!isForced && std::isnan(score)) {
         return Status::badInput("the score of row " + std::to_string(t) + " is not a number");
       }
-      if (isForced) {
-        kept.push_back(t);
-      } else if (score != minusInfinity) {
-        middle.push_back(t);
-      }
+      (isForced ? kept : middle).push_back(t);
     }
     std::stable_sort(middle.begin(), middle.end(), [&](int64_t a, int64_t b) {
       return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
@@ -119,9 +112,7 @@ StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int
       if (std::isnan(score)) {
         return Status::badInput("a score of head " + std::to_string(head) + " is not a number");
       }
-      if (score != minusInfinity) {
-        entries.push_back({score, head});
-      }
+      entries.push_back({score, head});
     }
   }
   std::stable_sort(entries.begin(), entries.end(),

@@ -42,8 +42,9 @@ TEST_F(SelectTest, WithinBudgetEverythingStays) {
   EXPECT_EQ(select(scores(), 5, 1, 1), (Rows{{0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}}));
 }
 
-TEST_F(SelectTest, MinusInfinityIsNotEligible) {
-  EXPECT_EQ(select(scores(), 4, 0, 0), (Rows{{0, 1, 2, 3}, {0, 2, 4}}));
+TEST_F(SelectTest, MinusInfinityRanksLast) {
+  EXPECT_EQ(select(scores(), 3, 0, 0), (Rows{{1, 2, 3}, {0, 2, 4}}));
+  EXPECT_EQ(select(scores(), 4, 0, 0), (Rows{{0, 1, 2, 3}, {0, 1, 2, 4}}));
 }
 
 TEST_F(SelectTest, ForcedRowsCountInTheBudget) {
@@ -86,12 +87,12 @@ TEST_F(SelectTest, NotANumberIsAnError) {
       << status_.message();
 }
 
-TEST_F(ReferenceTest, TopkNeverTakesMinusInfinity) {
+TEST_F(ReferenceTest, TopkTakesMinusInfinityLast) {
   Tensor r = tensorFrom({{s, valueOf(scores())}},
                         constant("n", 5) + "%r = kvcache.topk %a count %n along token : (" + s +
                             ", index) -> " + keep,
                         keep);
-  EXPECT_EQ(rowsOf(r), (Rows{{0, 1, 2, 3, 4}, {0, 2, 4}}));
+  EXPECT_EQ(rowsOf(r), (Rows{{0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}}));
 }
 
 TEST_F(ReferenceTest, TopkAlongChannels) {
@@ -134,7 +135,7 @@ TEST_F(ReferenceTest, AllocCountsTheBestOfAllHeads) {
                  constant("n", 10) + "%r = kvcache.select.alloc global_topk %a total %n : (" + s +
                      ", index) -> " + counts,
                  counts);
-  expectValues(r, {5, 3}); // -inf does not count
+  expectValues(r, {5, 5}); // -inf is the smallest value, but a value
 }
 
 TEST_F(ReferenceTest, GatherPutsTheInstanceInPlaceOfTheDomain) {
