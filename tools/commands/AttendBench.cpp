@@ -203,7 +203,7 @@ struct AttendBench::State {
     auto first = filledSequence(*variant.execution, variant.rows, options.seed);
     KVCACHE_RETURN_IF_ERROR(first.status());
     LayerReport report = (*first)->report(0);
-    variant.needBytes = static_cast<int64_t>(report.bytesClaimed);
+    variant.needBytes = static_cast<int64_t>((report.bitsK + report.bitsV) / 8);
     int64_t caches = options.cold ? 4 * std::max<int64_t>(lastLevelCacheBytes(), 1 << 20) /
                                             std::max<int64_t>(1, report.bytesMeasured) +
                                         1
