@@ -41,11 +41,18 @@ private:
 
 } // namespace
 
+/// A stream that is destroyed with an error it was not asked about ends the process: a full disk must not.
 static llvm::Error writeFile(const std::string &path, StringRef bytes) {
-  return llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
+  std::error_code failure;
+  llvm::raw_fd_ostream out(path, failure);
+  if (!failure) {
     out << bytes;
-    return llvm::Error::success();
-  });
+    out.close();
+    failure = out.error();
+    out.clear_error();
+  }
+  return failure ? llvm::createStringError(failure, "cannot write '%s': %s", path.c_str(), failure.message().c_str())
+                 : llvm::Error::success();
 }
 
 llvm::Expected<std::string> mlir::kvcache::cpu::linkSharedObject(StringRef relocatable) {

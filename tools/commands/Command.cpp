@@ -164,8 +164,15 @@ int runDriver(int argc, char **argv, const char *description,
     }
     std::string command = argc > 1 ? argv[1] : "";
     bool known = false;
+    std::string names;
     for (const auto &one : commands) {
       known = known || command == one->name();
+      names += std::string(names.empty() ? "" : ", ") + one->name();
+    }
+    if (!known && !command.empty() && command[0] != '-') {
+      return finish("", command, words,
+                    Status::badInput("unknown command '" + command + "', expected one of " + names),
+                    report);
     }
     return finish(known ? findJsonPath(words) : "", command, words, Status::badInput(error.what()),
                   report);
