@@ -31,6 +31,11 @@ Status AtomicFile::failure(const char *action) const {
 }
 
 Status AtomicFile::open() {
+  // A rename would put a file in the place of a device, a pipe or a socket.
+  struct stat existing;
+  if (::stat(path_.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode)) {
+    return Status::badInput("cannot write '" + path_ + "': expected a regular file or a new name");
+  }
   std::string pattern = path_ + ".tmp.XXXXXX";
   std::vector<char> name(pattern.begin(), pattern.end());
   name.push_back('\0');
