@@ -47,6 +47,7 @@ Status calibrateFromTokens(rt::Execution &execution, rt::Decoder &decoder, Metho
                            const std::vector<int32_t> &tokens) {
   MethodRequest request;
   request.method = "dense";
+  request.target = execution.target();
   request.geometry = execution.geometry();
   StatusOr<std::unique_ptr<rt::Execution>> dense = provider.load(request);
   if (!dense.isOk()) {

@@ -23,7 +23,7 @@ rt::StatusOr<std::vector<int32_t>> readPrompt(const std::string &path,
                                               const std::string &modelDirectory);
 
 /// Feeds the calibrate phase with the activations of `tokens` in the model, prefilled with the
-/// dense method of `provider`.
+/// dense method of `provider` on the target of `execution`.
 rt::Status calibrateFromTokens(rt::Execution &execution, rt::Decoder &decoder,
                                MethodProvider &provider, const std::vector<int32_t> &tokens);
 

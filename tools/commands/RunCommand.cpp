@@ -8,6 +8,7 @@
 #include "tools/commands/MethodArguments.h"
 #include "tools/commands/ModelInput.h"
 #include "tools/commands/RunMethod.h"
+#include "tools/commands/VerifyRun.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -49,7 +50,7 @@ public:
     app.add_option("--ratio", ratio_, "The share of tokens to drop (0.75), instead of --budget");
     app.add_option("--calib", calibration_,
                    "A text file to calibrate from; the first prompt otherwise");
-    app.add_flag("--verify", verify_, "Compare with the reference target on the same activations");
+    app.add_flag("--verify", verify_, "Compare with a run of the same prompts by the reference target alone");
   }
 
   Status run(const CommonOptions &common, CommandReport &report) override {

@@ -24,6 +24,7 @@ struct RunRow {
   std::vector<int32_t> newTokens;
   std::string text; ///< empty for a model without bytes as tokens
   Proof proof;      ///< after the last step
+  std::vector<float> promptLogits; ///< [V], of the last prompt token
   double prefillSeconds = 0, compressSeconds = 0, decodeTokensPerSecond = 0; ///< of the whole batch
   int64_t residentBefore = 0, residentAfter = 0; ///< bytes, of the process
   bool verified = false;
@@ -47,10 +48,5 @@ struct RunOptions {
 rt::StatusOr<std::vector<RunRow>> runMethod(rt::Decoder &decoder, rt::Execution &execution,
                                             const std::vector<NamedPrompt> &prompts,
                                             const RunOptions &options);
-
-/// Gives the activations of each prompt to `execution` and to `reference` and compares what they
-/// keep, and the logits of the first step. Check failed, naming what differs.
-rt::Status verifyRun(rt::Decoder &decoder, rt::Execution &execution, rt::Execution &reference,
-                     const std::vector<NamedPrompt> &prompts, std::vector<RunRow> &rows);
 
 } // namespace kvcache::tools
