@@ -18,9 +18,12 @@ EIGEN_GAP = 0.1     # of the eigenvalues on both sides of a PCA cut
 THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
+# An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
+UNSHIPPED = ["a2sf"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
 WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
+ALL_ROWS = {"h2o", "a2sf"}    # need the queries of the whole prompt
 
 
 @dataclass
@@ -191,7 +194,7 @@ def cases_for(method):
 
 
 def _with_budget(method):
-    rows = None if method == "h2o" else _window_of(method)
+    rows = None if method in ALL_ROWS else _window_of(method)
     cases = [
         Case("g4-f32", group=4, dim=64, budget="96"),
         Case("g1-f32", budget="101", query_rows=rows),
@@ -214,9 +217,9 @@ def _with_budget(method):
         Case("g4-bf16", group=4, dtype="BF16", budget="96"),
         Case("zero-kept", tokens=10, budget="0.05", rejected="budget"),
     ]
-    if method in WINDOWED | {"h2o", "tova"}:
+    if method in WINDOWED | ALL_ROWS | {"tova"}:
         cases.append(Case("no-query-rows", budget="90", query_rows=0, rejected="layers.0.q"))
-    if method == "h2o":
+    if method in ALL_ROWS:
         cases.append(Case("too-few-query-rows", budget="90", query_rows=199, rejected="layers.0.q"))
     if method in WINDOWED:
         cases.append(Case("too-few-query-rows", budget="90", query_rows=_window_of(method) - 1, rejected="layers.0.q"))
@@ -265,6 +268,14 @@ def _by_parameter(method):
             Case("at-twice", layers=3, tokens=156, budget="110", params={"window": 32}),
         ],
         "tova": [Case("newest-competes", params={"protect_newest": False}, **big)],
+        "a2sf": [
+            Case("forgetting-0.95", params={"forgetting": 0.95}, **big),
+            Case("forgetting-1", params={"forgetting": 1.0}, **big),
+            Case("forgetting-0", params={"forgetting": 0.0}, **big),
+            Case("recent-16", params={"recent": 16}, **big),
+            Case("recent-0", params={"recent": 0, "forgetting": 0.9}, **big),
+            Case("prefill-only", params={"decode": "append", "recent": 16, "forgetting": 0.95}, **big),
+        ],
         "ada-snapkv": [
             Case("floor-0", params={"floor": 0.0}, **big),
             Case("floor-half", params={"floor": 0.5}, **big),

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import mutations
-from cases import CALIB, METHODS, cases_for, generate
+from cases import CALIB, METHODS, UNSHIPPED, cases_for, generate
 from compare import compare
 from oracle_support import act_of
 from safetensors_io import write_safetensors

@@ -7,7 +7,7 @@ f32 operation order of the method texts. Nothing here knows a method.
 """
 import contextlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -156,6 +156,17 @@ def pool(scores, kind, kernel):
     return windows.sum(axis=-1) / kernel if kind == "avg" else windows.max(axis=-1)
 
 
+def by_query_head(layer):
+    """The layer as reference codes store it that copy K and V first: one KV head per query head (G = 1)."""
+    group = next(q.shape[0] for q in (layer.q, layer.step_q, layer.queries) if q is not None) // layer.heads
+
+    def copied(rows):
+        return None if rows is None else np.repeat(rows, group, axis=0)
+
+    return replace(layer, k=copied(layer.k), v=copied(layer.v), k_pre=copied(layer.k_pre),
+                   step_k=copied(layer.step_k), step_v=copied(layer.step_v))
+
+
 def rope(vectors, shift, inv_freq):
     """Rotates [..., n, D] by `shift` [n] positions; half-split pairs (i, i + D/2)."""
     angle = np.asarray(shift, np.float64)[:, None] * inv_freq
@@ -193,6 +204,12 @@ def record_cut(scores, cut_values):
             distance = np.abs(finite - value) / np.maximum(np.maximum(np.abs(finite), abs(value)), 1e-30)
             distance = distance[distance > 1e-12]
             _gaps.append(distance.min() if distance.size else np.inf)
+
+
+def record_gap(gap):
+    """Notes the relative distance of a decision that is not a cut between scores; 0 draws the case again."""
+    if _gaps is not None:
+        _gaps.append(gap)
 
 
 def top_k(scores, count):
