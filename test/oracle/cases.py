@@ -19,7 +19,7 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf"]
+UNSHIPPED = ["a2sf", "roco"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
 WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
@@ -275,6 +275,21 @@ def _by_parameter(method):
             Case("recent-16", params={"recent": 16}, **big),
             Case("recent-0", params={"recent": 0, "forgetting": 0.9}, **big),
             Case("prefill-only", params={"decode": "append", "recent": 16, "forgetting": 0.95}, **big),
+        ],
+        "roco": [
+            Case("ten-generated", group=4, budget="10"),
+            Case("thirty-generated", budget="30", steps=60),
+            Case("wide", group=4, budget="14", params={"recent_ratio": 0.1, "protect": 4}, tokens=90),
+            Case("unprotected", budget="12", params={"recent_ratio": 0.0, "protect": 0}, tokens=90),
+            Case("twelve-f16", group=4, budget="12", dtype="F16"),
+            Case("encoding", params={"mode": "encoding"}, tokens=90, group=4, budget="60", steps=5),
+            Case("encoding-stride-8", params={"mode": "encoding", "stride": 8}, group=4, budget="110", steps=5),
+            Case("encoding-ratio-kept", params={"mode": "encoding", "stride": 8, "cap": "ratio",
+                                                "keep_attention": True}, budget="0.5", steps=5),
+            Case("encoding-wide", params={"mode": "encoding", "stride": 3, "encode_ratio": 0.3, "sinks": 2,
+                                          "protect": 5}, tokens=90, budget="40", steps=5),
+            Case("auto-fits", params={"mode": "auto"}, tokens=90, group=4, budget="110"),
+            Case("auto-below", params={"mode": "auto", "stride": 4}, tokens=90, group=4, budget="50", steps=20),
         ],
         "ada-snapkv": [
             Case("floor-0", params={"floor": 0.0}, **big),
