@@ -19,11 +19,11 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco"]
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
 WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
-ALL_ROWS = {"h2o", "a2sf"}    # need the queries of the whole prompt
+ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"}    # need the queries of the whole prompt
 
 
 @dataclass
@@ -275,6 +275,22 @@ def _by_parameter(method):
             Case("recent-16", params={"recent": 16}, **big),
             Case("recent-0", params={"recent": 0, "forgetting": 0.9}, **big),
             Case("prefill-only", params={"decode": "append", "recent": 16, "forgetting": 0.95}, **big),
+        ],
+        "corm": [  # without a budget nothing is capped
+            Case("window-16", params={"window": 16, "recent": 8}, group=4),
+            Case("window-1", params={"window": 1, "recent": 0}),
+            Case("window-3-f16", params={"window": 3, "recent": 5}, group=4, dtype="F16"),
+            Case("cached-level", params={"window": 6, "recent": 4, "level": "cached"}),
+            Case("fills-in-decode", params={"window": 50, "recent": 4}, tokens=40, group=4),
+            Case("capped", params={"window": 16, "recent": 8}, group=4, budget="60"),
+            Case("cap-below-recent", params={"window": 16, "recent": 32}, budget="20"),
+        ],
+        "scissorhands": [
+            Case("repeat", params={"prompt": "repeat", "drop": 0.3}, group=4, budget="60"),
+            Case("one-per-step", params={"drop": 0.0}, **big),
+            Case("window-16", params={"window": 16}, **big),
+            Case("window-20-f16", params={"window": 20, "recent": 4}, dtype="F16", budget="30"),
+            Case("drop-0.2", params={"drop": 0.2, "recent": 0}, tokens=90, budget="50"),
         ],
         "roco": [
             Case("ten-generated", group=4, budget="10"),
