@@ -19,10 +19,10 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands"]
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
-WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi"}
+WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope"}
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"}    # need the queries of the whole prompt
 
 
@@ -228,7 +228,7 @@ def _with_budget(method):
 
 def _window_of(method):
     """Rows of q that the defaults need; 0 for a method that reads no query at the prompt."""
-    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1}.get(method, 0)
+    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8}.get(method, 0)
 
 
 def _by_parameter(method):
@@ -291,6 +291,16 @@ def _by_parameter(method):
             Case("window-16", params={"window": 16}, **big),
             Case("window-20-f16", params={"window": 20, "recent": 4}, dtype="F16", budget="30"),
             Case("drop-0.2", params={"drop": 0.2, "recent": 0}, tokens=90, budget="50"),
+        ],
+        "scope": [
+            Case("slide", params={"recent": 8, "decode_window": 20}, **big),
+            Case("adaptive", params={"recent": 6, "decode_window": 15, "max_new": 40, "mode": "adaptive"}, **big),
+            Case("discontinuous", params={"recent": 4, "decode_window": 12, "max_new": 40, "mode": "discontinuous"},
+                 budget="60", steps=50),
+            Case("slide-f16", params={"recent": 0, "decode_window": 9}, group=4, budget="60", dtype="F16"),
+            Case("all-rows", params={"recent": 8, "decode_window": 20, "prefill": "h2o"}, **big),
+            Case("whole-prompt", params={"recent": 8, "decode_window": 20, "prefill": "none"}, **big),
+            Case("delta-of-one", params={"recent": 4, "decode_window": 30, "max_new": 20, "mode": "adaptive"}, **big),
         ],
         "roco": [
             Case("ten-generated", group=4, budget="10"),
