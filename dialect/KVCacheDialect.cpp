@@ -52,6 +52,7 @@ void KVCacheDialect::initialize() {
   registerMergeOps(this);
   registerProjectOps(this);
   registerKernelOps(this);
+  registerScheduleOps(this);
   addInterfaces<KVCacheAliases>();
 }
 

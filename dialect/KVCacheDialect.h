@@ -24,5 +24,6 @@ void registerQuantizeOps(KVCacheDialect *dialect);
 void registerMergeOps(KVCacheDialect *dialect);
 void registerProjectOps(KVCacheDialect *dialect);
 void registerKernelOps(KVCacheDialect *dialect);
+void registerScheduleOps(KVCacheDialect *dialect);
 
 } // namespace mlir::kvcache
