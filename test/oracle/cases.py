@@ -19,9 +19,9 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope"]
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
-UNBUDGETED = {"dense", "kivi", "quarot", "pca"}
+UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"}
 WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope"}
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"}    # need the queries of the whole prompt
 
@@ -375,6 +375,16 @@ def _without_budget(method):
             Case("group-16", params={"group": 16}, group=4, tokens=150, dim=64),
             Case("clip", params={"clip": 0.9}, group=4, tokens=150),
         ],
+        "dbudgetkv": [
+            Case("theta-0.1", params={"theta": 0.1}, group=4),
+            Case("theta-0", params={"theta": 0.0}, group=4, tokens=60),
+            Case("theta-1", params={"theta": 1.0, "safe": 2}),
+            Case("query-norms", params={"theta": 0.05, "norms": "query"}, group=4),
+            Case("heavy-order", params={"theta": 0.05, "order": "h2o", "safe": 8}, group=4),
+            Case("several-rows", params={"theta": 0.03, "metric": "rows"}),
+            Case("skip-layer-0", params={"theta": 0.2, "skip_layers": [0]}, dtype="F16"),
+            Case("no-query-rows", query_rows=0, rejected="layers.0.q"),
+        ],
         "pca": [
             Case("rank-8-24", params={"rank_k": 8, "rank_v": 24}, group=4, tokens=150),
             Case("full-rank", params={"rank_k": 32, "rank_v": 32}, group=4, tokens=150),
@@ -383,6 +393,8 @@ def _without_budget(method):
             Case("calibrated-f16", tokens=90, dtype="F16", calib_tokens=200),
         ],
     }.get(method, [])
+    if method == "dbudgetkv":
+        cases = [replace(case, query_rows=1) if case.query_rows == 0 else case for case in cases]
     cases += more
     if method == "pca":
         cases = [replace(case, stepped=True, **_determined(case)) for case in cases]
