@@ -5,6 +5,7 @@
 #include "dialect/AttentionTypes.h"
 
 #include "dialect/Axes.h"
+#include "dialect/Granularity.h"
 #include "llvm/ADT/STLExtras.h"
 
 namespace mlir::kvcache {
@@ -35,7 +36,7 @@ LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cach
   return success();
 }
 
-static SmallVector<AxisAttr> withoutKeyAxes(AxisTensorType query, CacheType cache) {
+SmallVector<AxisAttr> rowAxesOfQuery(AxisTensorType query, CacheType cache) {
   SmallVector<AxisAttr> axes(query.getAxes());
   llvm::erase_if(axes, [&](AxisAttr axis) {
     return static_cast<bool>(findAxis(cache.getColumn("k").getAxes(), axis.getName()));
@@ -44,7 +45,7 @@ static SmallVector<AxisAttr> withoutKeyAxes(AxisTensorType query, CacheType cach
 }
 
 SmallVector<AxisAttr> statisticAxes(AxisTensorType query, CacheType cache, StatAttr stat) {
-  SmallVector<AxisAttr> axes = withoutKeyAxes(query, cache);
+  SmallVector<AxisAttr> axes = rowAxesOfQuery(query, cache);
   if (stat.getKind() == "sum") {
     axes = without(axes, stat.getOver());
     axes.push_back(cache.getRows().back());
@@ -53,7 +54,7 @@ SmallVector<AxisAttr> statisticAxes(AxisTensorType query, CacheType cache, StatA
 }
 
 SmallVector<AxisAttr> attentionOutputAxes(AxisTensorType query, CacheType cache) {
-  SmallVector<AxisAttr> axes = withoutKeyAxes(query, cache);
+  SmallVector<AxisAttr> axes = rowAxesOfQuery(query, cache);
   ArrayRef<AxisAttr> features = cache.getColumn("v").getAxes();
   axes.append(features.begin(), features.end());
   return axes;
@@ -66,7 +67,7 @@ LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, Arra
                              << " statistics, got " << results.size();
   }
   auto type = cast<AxisTensorType>(query.getType());
-  SmallVector<AxisAttr> summable = withoutKeyAxes(type, cache);
+  SmallVector<AxisAttr> summable = rowAxesOfQuery(type, cache);
   for (auto [index, attribute, result] : llvm::enumerate(stats, results)) {
     auto stat = dyn_cast<StatAttr>(attribute);
     if (!stat || (stat.getKind() == "sum") != static_cast<bool>(stat.getOver())) {
@@ -78,10 +79,18 @@ LogicalResult verifyStatistics(Operation *op, Value query, CacheType cache, Arra
         if (failed(expectAxis(op, "statistic " + Twine(index), summable, name))) {
           return failure();
         }
+        // Query heads with rows of their own have no entry in common.
+        if (name.getValue() == "group" && findAxis(cache.getRows(), name) &&
+            !isRowGroup(findAxis(cache.getRows(), name))) {
+          return op->emitOpError() << "statistic " << index
+                                   << ": expected no sum over axis 'group', which the cache has "
+                                   << "rows for";
+        }
       }
     }
-    if (failed(expectAxes(op, "statistic " + Twine(index), statisticAxes(type, cache, stat),
-                          axesOf(result)))) {
+    SmallVector<AxisAttr> left = statisticAxes(type, cache, stat);
+    keepRowGroup(left, summable, axesOf(result));
+    if (failed(expectAxes(op, "statistic " + Twine(index), left, axesOf(result)))) {
       return failure();
     }
   }

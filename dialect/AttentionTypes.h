@@ -13,6 +13,8 @@ namespace mlir::kvcache {
 /// C1: the cache has columns k, v and pos; C2: the query has k's feature axes, and the row axes but
 /// the token axis, next to axes of its own.
 LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cache);
+/// The query's axes without k's feature axes: one point is one row of probabilities.
+SmallVector<AxisAttr> rowAxesOfQuery(AxisTensorType query, CacheType cache);
 /// The axes of a statistic: the query's without k's feature axes and without those summed over; for
 /// `sum` followed by the token axis.
 SmallVector<AxisAttr> statisticAxes(AxisTensorType query, CacheType cache, StatAttr stat);

@@ -7,6 +7,7 @@
 #include "dialect/AttentionTypes.h"
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
+#include "dialect/ScalarBody.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
@@ -23,6 +24,126 @@ void registerCacheOps(KVCacheDialect *dialect) {
       >(dialect);
 }
 
+// ---- attend ----
+
+/// The names that the body of `logit` starts with.
+static SmallVector<ScalarName> logitNames(MLIRContext *context) {
+  Type position = IntegerType::get(context, 32);
+  return {{"z", Float32Type::get(context)}, {"qpos", position}, {"kpos", position}};
+}
+
+ParseResult AttendOp::parse(OpAsmParser &parser, OperationState &result) {
+  OpAsmParser::UnresolvedOperand query, cache, at;
+  ScalarClause clause;
+  FunctionType type;
+  Builder &b = parser.getBuilder();
+  if (parser.parseOperand(query) || parser.parseKeyword("over") || parser.parseOperand(cache)) {
+    return failure();
+  }
+  bool hasAt = succeeded(parser.parseOptionalKeyword("at"));
+  if (hasAt && parser.parseOperand(at)) {
+    return failure();
+  }
+  if (succeeded(parser.parseOptionalKeyword("causal"))) {
+    result.addAttribute("causal", b.getUnitAttr());
+  }
+  bool hasLogit = succeeded(parser.parseOptionalKeyword("logit"));
+  if (hasLogit && parseScalarClause(parser, clause)) {
+    return failure();
+  }
+  if (succeeded(parser.parseOptionalKeyword("stats"))) {
+    ArrayAttr stats;
+    if (parseStats(parser, stats)) {
+      return failure();
+    }
+    result.addAttribute("stats", stats);
+  }
+  SmallVector<OpAsmParser::UnresolvedOperand> operands{query, cache};
+  if (hasAt) {
+    operands.push_back(at);
+  }
+  llvm::append_range(operands, clause.operands);
+  SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseOptionalAttrDict(result.attributes) || parser.parseColonType(type) ||
+      parser.resolveOperands(operands, type.getInputs(), loc, result.operands)) {
+    return failure();
+  }
+  result.addTypes(type.getResults());
+  int32_t inputs = static_cast<int32_t>(clause.operands.size());
+  result.addAttribute("operandSegmentSizes", b.getDenseI32ArrayAttr({1, 1, hasAt ? 1 : 0, inputs}));
+  Region *region = result.addRegion();
+  return hasLogit ? parseScalarRegion(parser, clause, *region, logitNames(b.getContext()),
+                                      type.getInputs().take_back(inputs), b.getF32Type())
+                  : ParseResult(success());
+}
+
+void AttendOp::print(OpAsmPrinter &printer) {
+  printer << ' ' << getQuery() << " over " << getCache();
+  if (getAt()) {
+    printer << " at " << getAt();
+  }
+  if (getCausal()) {
+    printer << " causal";
+  }
+  if (getLogitBody()) {
+    printer << " logit";
+    printScalarInputs(printer, getInputs());
+  }
+  if (getStats()) {
+    printer << " stats";
+    printStats(printer, *this, getStatsAttr());
+  }
+  printer.printOptionalAttrDict((*this)->getAttrs(), {"causal", "stats", "operandSegmentSizes"});
+  printer << " : ";
+  printer.printFunctionalType(*this);
+  if (getLogitBody()) {
+    printer << ' ';
+    printer.printRegion(getLogit());
+  }
+}
+
+/// C5: entries are chosen along the token axis, for points that the query has.
+static LogicalResult verifyChosenEntries(AttendOp op, CacheType cache, ArrayRef<AxisAttr> rows) {
+  auto at = cast<IndexSetType>(op.getAt().getType());
+  AxisAttr token = cache.getRows().back();
+  if (at.getDomain() != token.getName()) { // C5
+    return op.emitOpError() << "at: expected positions of '" << token.getName() << "', got of '"
+                            << at.getDomain() << "'";
+  }
+  if (failed(expectSubset(op, "at", rows, at.getAxes().drop_back()))) { // C5
+    return failure();
+  }
+  for (Attribute stat :
+       op.getStatsAttr() ? op.getStatsAttr() : ArrayAttr::get(op.getContext(), {})) {
+    if (cast<StatAttr>(stat).getKind() == "sum") { // C5
+      return op.emitOpError("at: expected no sums, whose token axis is that of the whole cache");
+    }
+  }
+  return success();
+}
+
+/// C6, C7: what the function of the logits reads.
+static LogicalResult verifyLogit(AttendOp op, CacheType cache, SmallVector<AxisAttr> rows) {
+  rows.push_back(cache.getRows().back());
+  for (Value input : op.getInputs()) { // C6
+    if (failed(expectSubset(op, "input", rows, axesOf(input)))) {
+      return failure();
+    }
+  }
+  if (!op.getLogitBody()) {
+    if (!op.getInputs().empty()) { // C7
+      return op.emitOpError("expected no inputs without logit");
+    }
+    return success(); // C7
+  }
+  SmallVector<Type> own;
+  for (auto [name, type] : logitNames(op.getContext())) {
+    own.push_back(type);
+  }
+  return verifyScalarRegion(op, *op.getLogitBody(), own, op.getInputs().getTypes(),
+                            Float32Type::get(op.getContext())); // C7
+}
+
 LogicalResult AttendOp::verify() {
   auto cache = cast<CacheType>(getCache().getType());
   auto query = cast<AxisTensorType>(getQuery().getType());
@@ -32,7 +153,14 @@ LogicalResult AttendOp::verify() {
     return failure();
   }
   ArrayAttr stats = getStatsAttr() ? getStatsAttr() : ArrayAttr::get(getContext(), {});
-  return verifyStatistics(*this, getQuery(), cache, stats, getStatistics()); // C4
+  if (failed(verifyStatistics(*this, getQuery(), cache, stats, getStatistics()))) { // C4
+    return failure();
+  }
+  SmallVector<AxisAttr> rows = rowAxesOfQuery(query, cache);
+  if (getAt() && failed(verifyChosenEntries(*this, cache, rows))) { // C5
+    return failure();
+  }
+  return verifyLogit(*this, cache, rows); // C6, C7
 }
 
 static LogicalResult verifyColumns(Operation *op, CacheType cache, ArrayAttr columns,

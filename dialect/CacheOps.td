@@ -7,24 +7,32 @@
 
 include "dialect/KVCacheTypes.td"
 
-def KVCache_AttendOp : KVCache_ComputeOp<"attend"> {
+def KVCache_AttendOp : KVCache_ComputeOp<"attend", [AttrSizedOperandSegments]> {
   let summary = "attention of queries over a cache, with statistics";
   let description = [{
     z_j = q . k_j / sqrt(D); p = softmax of z over the visible entries; out = sum_j p_j v_j, 0 when none is visible.
     `causal`: entry j is visible to a query when pos_j <= the query's position; otherwise all are. Extra axes
     of the query (`group`) share the entries. Statistics: `sum(p, over(a), last(n))` adds p over axes of the
-    query, only its last n rows with `last`; `lse` is log sum_j exp(z_j).
+    query, only its last n rows with `last`; `lse` is log sum_j exp(z_j). D is the model's head dim, also where keys have
+    fewer channels. `at`: only the entries of the index set are read, for each point of its other axes. `logit`: z is replaced by
+    f(z, qpos, kpos, inputs) before the softmax; f has the spellings of `map`, its first arguments are z (f32) and the positions qpos and
+    kpos (i32).
     (C1) the cache has columns k, v and pos; (C2) the query has k's feature axes and the cache's row axes but
     token; (C3) the output has the query's axes with k's feature axes replaced by v's; (C4) there is one
-    result per statistic, with the query's axes left over and, for sums, the token axis.
+    result per statistic, with the query's axes left over and, for sums, the token axis; (C5) `at` is an index set of the token axis over some of the query's
+    axes, and then there are no sums; (C6) inputs are scalars, or tensors over axes of the query but k's features, and the token
+    axis; (C7) the region takes z, qpos, kpos and the inputs' scalars and yields f32.
   }];
-  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, UnitAttr:$causal, OptionalAttr<KVCache_StatArrayAttr>:$stats);
+  let arguments = (ins KVCache_Tensor:$query, KVCache_Cache:$cache, Optional<KVCache_Index>:$at,
+                       Variadic<KVCache_Element>:$inputs, UnitAttr:$causal, OptionalAttr<KVCache_StatArrayAttr>:$stats);
   let results = (outs KVCache_Tensor:$output, Variadic<KVCache_Tensor>:$statistics);
-  let assemblyFormat = [{
-    $query `over` $cache (`causal` $causal^)? (`stats` `` custom<Stats>($stats)^)?
-    attr-dict `:` functional-type(operands, results)
-  }];
+  let regions = (region MaxSizedRegion<1>:$logit);
+  let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The body of `logit`; null when logits stay as they are.
+    ::mlir::Block *getLogitBody() { return getLogit().empty() ? nullptr : &getLogit().front(); }
+  }];
 }
 
 def KVCache_AppendOp : KVCache_ComputeOp<"append"> {

@@ -4,9 +4,11 @@
 
 #include "dialect/MethodOps.h"
 
+#include "dialect/CacheOps.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/MethodSymbols.h"
 #include "dialect/PrimitiveOps.h"
+#include "dialect/ScoreOps.h"
 #include "dialect/SelectOps.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"

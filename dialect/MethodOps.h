@@ -13,7 +13,9 @@
 
 namespace mlir::kvcache {
 // Parents of yield; defined by their own families.
+class AttendOp;
 class MapOp;
+class ScoreReduceOp;
 class SelectWhereOp;
 } // namespace mlir::kvcache
 

@@ -74,14 +74,18 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
   let description = [{
     Kinds fill slots; several kinds may share one region. Each block argument is bound to a role, a
     state, a parameter or an artefact. `layers(except(@list))` skips the layers of a list parameter;
-    `on` names triggers, `when` a parameter value without which the phase does not exist.
+    `on` names triggers, `when` a parameter value without which the phase does not exist. With `scope(model)` the
+    phase runs once for all layers, after the layer-scoped ones before it: what exists for each layer (score, budget,
+    keep, artefacts) has the axis `layer:L` in front there, and phases after it see their layer's part.
     (C1) kinds are distinct and known; (C2) every block argument has a binding with a known role, and only
-    `last_queries` takes an argument; (C3) a bound symbol is a state, parameter or artefact of the method
+    `last_queries`, `draft_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
     and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
-    `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind.
+    `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind; (C7) only
+    calibrate, allocate and select have model scope, and they take no rows of an event and no cache there.
   }];
   let arguments = (ins StrArrayAttr:$kinds, KVCache_BindingArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
-                       OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition);
+                       OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition,
+                       UnitAttr:$model_scope);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
@@ -98,7 +102,7 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
 def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]> {
   let summary = "ends a phase: named results and new values of states";
   let description = [{
-    Names: `out`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
+    Names: `out`, `rows`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
     states are committed: storage invariants (exact rows, blocks) are restored at the end of the event.
     (C1) names are known and distinct; (C2) symbols are states or artefacts and the values have their type.
   }];
@@ -121,7 +125,7 @@ def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
   let hasVerifier = 1;
 }
 
-def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp"]>]> {
+def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp", "ScoreReduceOp", "AttendOp"]>]> {
   let summary = "ends a scalar region";
   let description = [{
     The values of one element; their types are checked by the op that holds the region.

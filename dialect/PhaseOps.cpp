@@ -2,6 +2,7 @@
 //
 // Text and checks of phases and of the `next` that ends them. Markers C1.. refer to MethodOps.td.
 
+#include "dialect/Axes.h"
 #include "dialect/MethodSymbols.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
@@ -14,12 +15,26 @@ namespace mlir::kvcache {
 // ---- phase ----
 
 static constexpr StringLiteral phaseKinds[] = {
-    "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query",
+    "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query", "probe",
+    "draft",
     // programs, which replace phases at the decomposed stage
-    "ingest", "attend", "prompt_end", "step_end"};
-static constexpr StringLiteral roles[] = {"query",  "key",  "value", "pos",    "last_queries",
-                                          "length", "rows", "layer", "layers", "budget",
-                                          "score",  "keep", "symbol"};
+    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end",
+    "calibrate_model"};
+static constexpr StringLiteral roles[] = {
+    "query",  "key",   "value",         "pos",    "last_queries",  "length",
+    "rows",   "layer", "layers",        "budget", "score",         "keep",
+    "symbol", "ids",   "prompt_length", "step",   "draft_queries", "request"};
+
+/// Roles that name how many rows, or which table, they mean.
+static bool takesArgument(StringRef role) {
+  return role == "last_queries" || role == "draft_queries" || role == "request";
+}
+
+/// Roles that exist for each layer and each event only.
+static bool isRowRole(StringRef role) {
+  return llvm::is_contained(
+      {"query", "key", "value", "pos", "last_queries", "draft_queries", "layer"}, role);
+}
 
 bool PhaseOp::hasKind(StringRef kind) {
   return llvm::any_of(getKinds().getAsRange<StringAttr>(),
@@ -120,6 +135,12 @@ static ParseResult parsePhaseClauses(OpAsmParser &parser, OperationState &result
     }
     result.addAttribute("except", except);
   }
+  if (succeeded(parser.parseOptionalKeyword("scope"))) {
+    if (parser.parseLParen() || parser.parseKeyword("model") || parser.parseRParen()) {
+      return failure();
+    }
+    result.addAttribute("model_scope", parser.getBuilder().getUnitAttr());
+  }
   if (succeeded(parser.parseOptionalKeyword("on"))) {
     SmallVector<Attribute> triggers;
     auto parseOne = [&]() -> ParseResult {
@@ -185,6 +206,9 @@ void PhaseOp::print(OpAsmPrinter &printer) {
   if (getExcept()) {
     printer << " layers(except(" << getExceptAttr() << "))";
   }
+  if (getModelScope()) {
+    printer << " scope(model)";
+  }
   if (getTriggers()) {
     printer << " on(";
     llvm::interleaveComma(getTriggers()->getAsRange<TriggerAttr>(), printer.getStream(),
@@ -203,7 +227,7 @@ void PhaseOp::print(OpAsmPrinter &printer) {
     printCondition(printer, *this, *getCondition());
   }
   printer.printOptionalAttrDictWithKeyword(
-      (*this)->getAttrs(), {"kinds", "bindings", "except", "triggers", "condition"});
+      (*this)->getAttrs(), {"kinds", "bindings", "except", "triggers", "condition", "model_scope"});
   printer << ' ';
   printer.printRegion(getBody(), /*printEntryBlockArgs=*/false);
 }
@@ -222,6 +246,14 @@ static Type typeOfSymbol(Operation *symbol) {
   return {};
 }
 
+/// `layer:L`, or with the extent that `found` already has once L is bound.
+static AxisAttr layerAxis(MLIRContext *context, Type found) {
+  AxisAttr bound = findAxisOfKind(axesOf(found), "layer");
+  return bound && bound.getTag().empty() && bound.getInteger()
+             ? bound
+             : AxisAttr::get(context, "layer", "", SymAttr::get(context, "L"));
+}
+
 static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
                                        Type found) {
   Operation *target = lookupInMethod(method, symbol);
@@ -233,6 +265,13 @@ static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbo
                              << method.getSymName();
   }
   Type expected = typeOfSymbol(target);
+  auto phase = dyn_cast<PhaseOp>(op) ? cast<PhaseOp>(op) : op->getParentOfType<PhaseOp>();
+  auto perLayer = dyn_cast_or_null<AxisTensorType>(expected);
+  if (phase.getModelScope() && perLayer && isa<ArtefactOp>(target)) {
+    SmallVector<AxisAttr> axes{layerAxis(op->getContext(), found)};
+    axes.append(perLayer.getAxes().begin(), perLayer.getAxes().end());
+    expected = perLayer.withAxes(axes);
+  }
   if (expected == found) {
     return success();
   }
@@ -271,8 +310,7 @@ LogicalResult PhaseOp::verify() {
   for (StringAttr kind : getKinds().getAsRange<StringAttr>()) { // C1
     if (!llvm::is_contained(phaseKinds, kind.getValue()) || !seen.insert(kind.getValue()).second) {
       return emitOpError() << "expected distinct kinds among calibrate, prefill, decode, score, "
-                              "allocate, select, compress "
-                              "and query, got '"
+                              "allocate, select, compress, query, probe and draft, got '"
                            << kind.getValue() << "'";
     }
   }
@@ -283,14 +321,20 @@ LogicalResult PhaseOp::verify() {
   for (auto [binding, type] :
        llvm::zip_equal(getBindings().getAsRange<BindingAttr>(), getBlock().getArgumentTypes())) {
     if (!llvm::is_contained(roles, binding.getRole())) { // C2
-      return emitOpError() << "unknown role '" << binding.getRole()
-                           << "', expected query, key, value, pos, last_queries(n), length, rows, "
-                              "layer, layers, budget, "
-                              "score, keep or a symbol";
+      return emitOpError()
+             << "unknown role '" << binding.getRole()
+             << "', expected query, key, value, pos, ids, last_queries(n), "
+                "draft_queries(n), request(name), length, prompt_length, step, rows, layer, "
+                "layers, budget, score, keep or a symbol";
     }
-    if ((binding.getRole() == "last_queries") !=
-        (binding.getArgument() && !binding.getSymbol())) { // C2
-      return emitOpError() << "expected last_queries(n), and no argument of other roles, got '"
+    if (takesArgument(binding.getRole()) != (binding.getArgument() && !binding.getSymbol())) { // C2
+      return emitOpError()
+             << "expected last_queries(n), draft_queries(n) or request(name), and no argument of "
+                "other roles, got '"
+             << binding.str() << "'";
+    }
+    if (getModelScope() && (isRowRole(binding.getRole()) || isa<CacheType>(type))) { // C7
+      return emitOpError() << "scope(model): expected what exists for all layers at once, got '"
                            << binding.str() << "'";
     }
     if (binding.getSymbol() &&
@@ -310,6 +354,10 @@ LogicalResult PhaseOp::verify() {
       return emitOpError() << "layers(except(..)): expected a list parameter, got "
                            << getExceptAttr();
     }
+  }
+  if (getModelScope() && !hasKind("calibrate") && !hasKind("allocate") && !hasKind("select") &&
+      !hasKind("prompt_model") && !hasKind("calibrate_model")) { // C7
+    return emitOpError() << "scope(model): expected a phase calibrate, allocate or select";
   }
   return verifyCondition(*this, getCondition()); // C6
 }
@@ -382,8 +430,9 @@ LogicalResult NextOp::verify() {
     if (!word && !isa<FlatSymbolRefAttr>(name)) { // C1
       return emitOpError() << "expected a name or a symbol, got " << name;
     }
-    if (word && word != "out" && word != "score" && word != "budget" && word != "keep") { // C1
-      return emitOpError() << "expected a result out, score, budget, keep or @symbol, got '"
+    if (word && word != "out" && word != "score" && word != "budget" && word != "keep" &&
+        word != "rows") { // C1
+      return emitOpError() << "expected a result out, rows, score, budget, keep or @symbol, got '"
                            << word.getValue() << "'";
     }
     if (!seen.insert(name).second) { // C1

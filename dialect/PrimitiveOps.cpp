@@ -5,6 +5,7 @@
 #include "dialect/PrimitiveOps.h"
 
 #include "dialect/Axes.h"
+#include "dialect/Granularity.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/ScalarBody.h"
 #include "dialect/Syntax.h"
@@ -65,7 +66,9 @@ LogicalResult ReduceOp::verify() {
       return failure();
     }
   }
-  if (failed(expectAxes(*this, "result", without(input, getAxes()), axesOf(getOutput())))) { // C3
+  SmallVector<AxisAttr> left = without(input, getAxes());
+  keepRowGroup(left, input, axesOf(getOutput()));
+  if (failed(expectAxes(*this, "result", left, axesOf(getOutput())))) { // C3
     return failure();
   }
   bool position = getFn() == "argmax", quantile = getFn() == "quantile";
@@ -122,6 +125,67 @@ LogicalResult PoolOp::verify() {
     return failure();
   }
   return expectAxes(*this, "result", axesOf(getInput()), axesOf(getOutput())); // C3
+}
+
+// ---- sort, scan, concat, blocks ----
+
+LogicalResult SortOp::verify() {
+  if (getOrder() != "descending" && getOrder() != "ascending") { // C1
+    return emitOpError() << "expected descending or ascending, got '" << getOrder() << "'";
+  }
+  if (failed(expectAxis(*this, "input", axesOf(getInput()), getAxis()))) { // C2
+    return failure();
+  }
+  return expectAxes(*this, "result", axesOf(getInput()), axesOf(getOutput())); // C3
+}
+
+LogicalResult ScanOp::verify() {
+  if (getFn() != "sum" && getFn() != "max") { // C1
+    return emitOpError() << "expected sum or max, got '" << getFn() << "'";
+  }
+  if (failed(expectAxis(*this, "input", axesOf(getInput()), getAxis()))) { // C2
+    return failure();
+  }
+  return expectAxes(*this, "result", axesOf(getInput()), axesOf(getOutput())); // C3
+}
+
+LogicalResult ConcatOp::verify() {
+  StringRef kind = StringRef(getAxis()).split('.').first;
+  AxisAttr lhs = findAxisOfKind(axesOf(getLhs()), kind),
+           rhs = findAxisOfKind(axesOf(getRhs()), kind);
+  if (!lhs || !rhs) { // C1
+    return emitOpError() << "expected two operands with an axis of kind '" << kind << "', got "
+                         << str(axesOf(getLhs())) << " and " << str(axesOf(getRhs()));
+  }
+  SmallVector<AxisAttr> others = without(axesOf(getLhs()), {StringRef(lhs.getName())});
+  if (failed(expectAxes(*this, "right operand", others,
+                        without(axesOf(getRhs()), {StringRef(rhs.getName())})))) { // C2
+    return failure();
+  }
+  FailureOr<AxisAttr> axis = expectAxis(*this, "result", axesOf(getOutput()), getAxis()); // C3
+  if (failed(axis)) {
+    return failure();
+  }
+  return expectAxes(*this, "result", replaced(axesOf(getLhs()), lhs.getName(), {*axis}),
+                    axesOf(getOutput())); // C3
+}
+
+LogicalResult BlocksOp::verify() {
+  if (getFn() != "sum" && getFn() != "mean" && getFn() != "max" && getFn() != "min") { // C1
+    return emitOpError() << "expected sum, mean, max or min, got '" << getFn() << "'";
+  }
+  FailureOr<AxisAttr> axis = expectAxis(*this, "input", axesOf(getInput()), getAxis()); // C2
+  if (failed(axis)) {
+    return failure();
+  }
+  ArrayRef<AxisAttr> input = axesOf(getInput()), output = axesOf(getOutput());
+  unsigned place = *findAxisIndex(input, getAxis());
+  if (place >= output.size() || findAxis(input, output[place].getName())) { // C3
+    return emitOpError() << "expected a result with another axis in place of '" << axis->getName()
+                         << "', got " << str(output);
+  }
+  return expectAxes(*this, "result", replaced(input, axis->getName(), {output[place]}),
+                    output); // C3
 }
 
 /// The axes in which `iota` and `extent` look: of a cache, those of its columns as well.

@@ -84,6 +84,67 @@ def KVCache_PoolOp : KVCache_ComputeOp<"pool"> {
   }];
 }
 
+def KVCache_SortOp : KVCache_ComputeOp<"sort"> {
+  let summary = "the values along an axis in order";
+  let description = [{
+    The values along the axis, descending or ascending. NaN is refused when it runs.
+    (C1) the order is descending or ascending; (C2) the input has the axis; (C3) the result has the axes of the input.
+  }];
+  let arguments = (ins StrAttr:$order, KVCache_Tensor:$input, StrAttr:$axis);
+  let results = (outs KVCache_Tensor:$output);
+  let assemblyFormat = [{
+    custom<Word>($order) $input `along` custom<AxisName>($axis) attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def KVCache_ScanOp : KVCache_ComputeOp<"scan"> {
+  let summary = "running sum or maximum along an axis";
+  let description = [{
+    out[i] = in[0] + .. + in[i] (max: the largest of them), added in index order, in f32 for floating elements; `reverse`
+    runs from the last position down. (C1) the function is sum or max; (C2) the input has the axis; (C3) the
+    result has the axes of the input.
+  }];
+  let arguments = (ins StrAttr:$fn, KVCache_Tensor:$input, StrAttr:$axis, UnitAttr:$reverse);
+  let results = (outs KVCache_Tensor:$output);
+  let assemblyFormat = [{
+    custom<Word>($fn) $input `along` custom<AxisName>($axis) (`reverse` $reverse^)? attr-dict
+    `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def KVCache_ConcatOp : KVCache_ComputeOp<"concat"> {
+  let summary = "tensors behind one another along an axis";
+  let description = [{
+    out = lhs, then rhs. (C1) both have the axis, or an instance of its kind; (C2) other axes are the same; (C3) the
+    result has the axis and the others.
+  }];
+  let arguments = (ins KVCache_Tensor:$lhs, KVCache_Tensor:$rhs, StrAttr:$axis);
+  let results = (outs KVCache_Tensor:$output);
+  let assemblyFormat = [{
+    $lhs `,` $rhs `along` custom<AxisName>($axis) attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def KVCache_BlocksOp : KVCache_ComputeOp<"blocks"> {
+  let summary = "sum, mean, max or min of blocks of adjacent positions";
+  let description = [{
+    out[b] = f over i in [b n, min((b + 1) n, extent)) of in[i]: ceil(extent / n) blocks, of which the last may be short
+    (a mean divides by the positions that it has). n >= 1.
+    (C1) the function is sum, mean, max or min; (C2) the input has the axis; (C3) the result has the input's axes, this one
+    replaced by an axis of another name (`page`).
+  }];
+  let arguments = (ins StrAttr:$fn, KVCache_Tensor:$input, StrAttr:$axis, KVCache_Count:$size);
+  let results = (outs KVCache_Tensor:$output);
+  let assemblyFormat = [{
+    custom<Word>($fn) $input `along` custom<AxisName>($axis) `size` $size attr-dict
+    `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
 def KVCache_IotaOp : KVCache_ComputeOp<"iota"> {
   let summary = "positions along an axis of a value";
   let description = [{

@@ -335,6 +335,70 @@ ParseResult expand(OpAsmParser &parser, ScalarText &text, Block &block, ArrayRef
 
 } // namespace
 
+ParseResult parseScalarClause(OpAsmParser &parser, ScalarClause &clause) {
+  clause.loc = parser.getCurrentLocation();
+  bool named = succeeded(parser.parseOptionalString(&clause.expression));
+  if (failed(parser.parseOptionalLParen())) {
+    return success();
+  }
+  auto parseOne = [&]() -> ParseResult {
+    if (named && (parser.parseKeyword(&clause.names.emplace_back()) || parser.parseEqual())) {
+      return failure();
+    }
+    return parser.parseOperand(clause.operands.emplace_back());
+  };
+  return failure(parser.parseCommaSeparatedList(parseOne) || parser.parseRParen());
+}
+
+ParseResult parseScalarRegion(OpAsmParser &parser, ScalarClause &clause, Region &region,
+                              ArrayRef<ScalarName> own, ArrayRef<Type> inputs, Type yielded) {
+  if (clause.expression.empty()) {
+    return parser.parseRegion(region);
+  }
+  Location loc = parser.getEncodedSourceLoc(clause.loc);
+  Block &block = region.emplaceBlock();
+  OpBuilder builder(parser.getContext());
+  builder.setInsertionPointToEnd(&block);
+  ExpressionBuilder expression(builder, loc, clause.expression);
+  for (auto [name, type] : own) {
+    expression.bind(name, block.addArgument(type, loc));
+  }
+  for (auto [name, type] : llvm::zip_equal(clause.names, inputs)) {
+    expression.bind(name, block.addArgument(scalarTypeOf(type), loc));
+  }
+  Value value = expression.build(yielded);
+  if (!value) {
+    return parser.emitError(clause.loc, expression.message());
+  }
+  YieldOp::create(builder, loc, value);
+  return success();
+}
+
+void printScalarInputs(OpAsmPrinter &printer, OperandRange inputs) {
+  if (!inputs.empty()) {
+    printer << " (";
+    printer.printOperands(inputs);
+    printer << ')';
+  }
+}
+
+LogicalResult verifyScalarRegion(Operation *op, Block &body, ArrayRef<Type> own, TypeRange inputs,
+                                 Type yielded) {
+  SmallVector<Type> expected(own);
+  for (Type input : inputs) {
+    expected.push_back(scalarTypeOf(input));
+  }
+  if (body.getArgumentTypes() != TypeRange(expected)) {
+    return op->emitOpError() << "expected block arguments (" << TypeRange(expected) << "), got ("
+                             << TypeRange(body.getArgumentTypes()) << ")";
+  }
+  auto yield = dyn_cast<YieldOp>(body.back());
+  if (!yield || yield.getValues().getTypes() != TypeRange(yielded)) {
+    return op->emitOpError() << "expected the region to yield " << yielded;
+  }
+  return success();
+}
+
 ParseResult parseScalarOp(OpAsmParser &parser, OperationState &result, StringAttr *along) {
   ScalarText text;
   FunctionType type;

@@ -19,6 +19,26 @@
 
 namespace mlir::kvcache {
 
+/// A scalar function inside a longer op: `"p * w" (w = %w)`, or `(%w)` with its region after the types.
+struct ScalarClause {
+  std::string expression; ///< empty: the region follows the types
+  SMLoc loc;
+  SmallVector<StringRef> names;
+  SmallVector<OpAsmParser::UnresolvedOperand> operands;
+};
+/// A name that the op itself binds, before the inputs (`p`, `z`, `kpos`).
+using ScalarName = std::pair<StringRef, Type>;
+
+/// Parses an expression with its inputs, or the inputs of a region.
+ParseResult parseScalarClause(OpAsmParser &parser, ScalarClause &clause);
+/// Fills `region`: expands the expression, whose names are `own` and the inputs, or parses the region.
+ParseResult parseScalarRegion(OpAsmParser &parser, ScalarClause &clause, Region &region, ArrayRef<ScalarName> own,
+                              ArrayRef<Type> inputs, Type yielded);
+/// Prints ` (%a, %b)` when there are inputs.
+void printScalarInputs(OpAsmPrinter &printer, OperandRange inputs);
+/// Checks that the region has the names' types, then the inputs' scalar types, as arguments and yields `yielded`.
+LogicalResult verifyScalarRegion(Operation *op, Block &body, ArrayRef<Type> own, TypeRange inputs, Type yielded);
+
 /// Parses the text of map (`along` null) or select.where (`along` receives the axis).
 ParseResult parseScalarOp(OpAsmParser &parser, OperationState &result, StringAttr *along);
 /// Prints the region form.

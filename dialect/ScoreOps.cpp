@@ -7,6 +7,7 @@
 #include "dialect/AttentionTypes.h"
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
+#include "dialect/ScalarBody.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
@@ -29,6 +30,151 @@ LogicalResult ScoreAttentionOp::verify() {
     return failure();
   }
   return verifyStatistics(*this, getQuery(), cache, getStats(), getStatistics()); // C3
+}
+
+// ---- score.reduce ----
+
+/// The names that the body starts with.
+static SmallVector<ScalarName> probabilityNames(MLIRContext *context) {
+  Type position = IntegerType::get(context, 32);
+  return {{"p", Float32Type::get(context)}, {"qpos", position}, {"kpos", position}};
+}
+
+ParseResult ScoreReduceOp::parse(OpAsmParser &parser, OperationState &result) {
+  StringAttr fn, mean;
+  ScalarClause clause;
+  OpAsmParser::UnresolvedOperand query, cache, lse;
+  ArrayAttr axes;
+  FunctionType type;
+  Builder &b = parser.getBuilder();
+  if (parseWord(parser, fn) || parseScalarClause(parser, clause) || parser.parseKeyword("of") ||
+      parser.parseOperand(query) || parser.parseKeyword("over") || parser.parseOperand(cache)) {
+    return failure();
+  }
+  if (succeeded(parser.parseOptionalKeyword("causal"))) {
+    result.addAttribute("causal", b.getUnitAttr());
+  }
+  bool hasLse = succeeded(parser.parseOptionalKeyword("lse"));
+  if (hasLse && parser.parseOperand(lse)) {
+    return failure();
+  }
+  if (succeeded(parser.parseOptionalKeyword("mean"))) {
+    if (parseBracketedAxis(parser, mean)) {
+      return failure();
+    }
+    result.addAttribute("mean", mean);
+  }
+  if (parser.parseKeyword("along") || parseAxisNames(parser, axes)) {
+    return failure();
+  }
+  if (succeeded(parser.parseOptionalKeyword("last"))) {
+    if (parser.parseLParen()) {
+      return failure();
+    }
+    FailureOr<Attribute> count = parseExtent(parser, /*allowDynamic=*/false);
+    if (failed(count) || parser.parseRParen()) {
+      return failure();
+    }
+    result.addAttribute("last", *count);
+  }
+  result.addAttribute("fn", fn);
+  result.addAttribute("axes", axes);
+  SmallVector<OpAsmParser::UnresolvedOperand> operands{query, cache};
+  if (hasLse) {
+    operands.push_back(lse);
+  }
+  llvm::append_range(operands, clause.operands);
+  SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseOptionalAttrDict(result.attributes) || parser.parseColonType(type) ||
+      parser.resolveOperands(operands, type.getInputs(), loc, result.operands)) {
+    return failure();
+  }
+  result.addTypes(type.getResults());
+  int32_t inputs = static_cast<int32_t>(clause.operands.size());
+  result.addAttribute("operandSegmentSizes",
+                      b.getDenseI32ArrayAttr({1, 1, hasLse ? 1 : 0, inputs}));
+  return parseScalarRegion(parser, clause, *result.addRegion(), probabilityNames(b.getContext()),
+                           type.getInputs().take_back(inputs), b.getF32Type());
+}
+
+void ScoreReduceOp::print(OpAsmPrinter &printer) {
+  printer << ' ' << getFn();
+  printScalarInputs(printer, getInputs());
+  printer << " of " << getQuery() << " over " << getCache();
+  if (getCausal()) {
+    printer << " causal";
+  }
+  if (getLse()) {
+    printer << " lse " << getLse();
+  }
+  if (getMean()) {
+    printer << " mean [" << *getMean() << ']';
+  }
+  printer << " along ";
+  printAxisNames(printer, *this, getAxes());
+  if (getLast()) {
+    printer << " last(";
+    printExtent(printer.getStream(), *getLast());
+    printer << ')';
+  }
+  printer.printOptionalAttrDict((*this)->getAttrs(),
+                                {"fn", "causal", "mean", "axes", "last", "operandSegmentSizes"});
+  printer << " : ";
+  printer.printFunctionalType(*this);
+  printer << ' ';
+  printer.printRegion(getBody());
+}
+
+SmallVector<StringRef> ScoreReduceOp::getGoneAxes() {
+  SmallVector<StringRef> gone;
+  for (StringAttr name : getAxes().getAsRange<StringAttr>()) {
+    gone.push_back(name.getValue());
+  }
+  if (getMean()) {
+    gone.push_back(*getMean());
+  }
+  return gone;
+}
+
+LogicalResult ScoreReduceOp::verify() {
+  auto cache = cast<CacheType>(getCache().getType());
+  if (failed(verifyAttentionOperands(*this, getQuery(), cache))) { // C1, C2
+    return failure();
+  }
+  if (getFn() != "sum" && getFn() != "max") { // C3
+    return emitOpError() << "expected sum or max, got '" << getFn() << "'";
+  }
+  SmallVector<AxisAttr> rows = rowAxesOfQuery(cast<AxisTensorType>(getQuery().getType()), cache);
+  SmallVector<AxisAttr> allowed(rows);
+  allowed.push_back(cache.getRows().back());
+  for (Value input : getInputs()) { // C4
+    if (failed(expectSubset(*this, "input", allowed, axesOf(input)))) {
+      return failure();
+    }
+  }
+  SmallVector<StringRef> gone = getGoneAxes();
+  for (auto [index, name] : llvm::enumerate(gone)) { // C5
+    if (failed(expectAxis(*this, "query", rows, name))) {
+      return failure();
+    }
+    if (llvm::is_contained(ArrayRef(gone).take_front(index), name)) {
+      return emitOpError() << "axis '" << name << "' appears twice in along and mean";
+    }
+  }
+  SmallVector<AxisAttr> left = without(rows, gone);
+  left.push_back(cache.getRows().back());
+  if (failed(expectAxes(*this, "result", left, axesOf(getOutput())))) { // C6
+    return failure();
+  }
+  if (getLse() && failed(expectAxes(*this, "lse", rows, axesOf(getLse())))) { // C7
+    return failure();
+  }
+  SmallVector<Type> own;
+  for (auto [name, type] : probabilityNames(getContext())) {
+    own.push_back(type);
+  }
+  return verifyScalarRegion(*this, getScalarBody(), own, getInputs().getTypes(),
+                            Float32Type::get(getContext())); // C8
 }
 
 LogicalResult ScoreNormOp::verify() {

@@ -98,18 +98,73 @@ LogicalResult SelectComplementOp::verify() {
   return expectAxes(*this, "result", kept.getAxes().drop_back(), rest.getAxes().drop_back()); // C2
 }
 
-LogicalResult SelectAllocOp::verify() {
-  if (getRule() != "global_topk") { // C1
-    return emitOpError() << "expected global_topk, got '" << getRule() << "'";
+LogicalResult SelectUnionOp::verify() {
+  auto lhs = cast<IndexSetType>(getLhs().getType()), rhs = cast<IndexSetType>(getRhs().getType()),
+       output = cast<IndexSetType>(getOutput().getType());
+  if (!lhs.isSelection() || !rhs.isSelection() || lhs.getDomain() != rhs.getDomain()) { // C1
+    return emitOpError() << "expected selections of one axis, got " << lhs << " and " << rhs;
   }
-  ArrayRef<AxisAttr> scores = axesOf(getScores());
-  FailureOr<AxisAttr> token = expectAxis(*this, "scores", scores, "token"); // C2
-  if (failed(token) ||
-      failed(expectAxes(*this, "result", without(scores, {"token"}), axesOf(getOutput())))) {
+  if (failed(expectAxis(*this, "operand", axesOf(getOf()), lhs.getDomain()))) { // C1
+    return failure();
+  }
+  ArrayRef<AxisAttr> wide = lhs.getAxes().drop_back(), narrow = rhs.getAxes().drop_back();
+  if (wide.size() < narrow.size()) {
+    std::swap(wide, narrow);
+  }
+  if (failed(expectSubset(*this, "selection", wide, narrow))) { // C2
+    return failure();
+  }
+  if (!output.isSelection() || output.getDomain() != lhs.getDomain()) { // C3
+    return emitOpError() << "expected a selection of '" << lhs.getDomain() << "', got " << output;
+  }
+  return expectAxes(*this, "result", wide, output.getAxes().drop_back()); // C3
+}
+
+LogicalResult SelectExpandOp::verify() {
+  auto blocks = cast<IndexSetType>(getBlocks().getType()),
+       output = cast<IndexSetType>(getOutput().getType());
+  if (!blocks.isSelection()) { // C1
+    return emitOpError() << "expected a selection of blocks, got " << blocks;
+  }
+  if (!output.isSelection()) { // C2
+    return emitOpError() << "expected a selection as result, got " << output;
+  }
+  if (failed(expectAxis(*this, "operand", axesOf(getOf()), output.getDomain()))) { // C2
+    return failure();
+  }
+  return expectAxes(*this, "result", blocks.getAxes().drop_back(),
+                    output.getAxes().drop_back()); // C3
+}
+
+LogicalResult SelectAllocOp::verify() {
+  bool proportional = getRule() == "proportional";
+  if (!proportional && getRule() != "global_topk") { // C1
+    return emitOpError() << "expected global_topk or proportional, got '" << getRule() << "'";
+  }
+  if (!proportional && (getFloor() || getCap())) { // C1
+    return emitOpError("expected no floor or cap with global_topk");
+  }
+  SmallVector<AxisAttr> points(axesOf(getScores()));
+  if (!proportional) {
+    if (failed(expectAxis(*this, "scores", points, "token"))) { // C2
+      return failure();
+    }
+    points = without(points, {StringRef("token")});
+  }
+  if (failed(expectAxes(*this, "result", points, axesOf(getOutput())))) { // C2
     return failure();
   }
   if (hasFloatElements(cast<AxisTensorType>(getOutput().getType()))) { // C2
     return emitOpError() << "expected a result of integers, got " << getOutput().getType();
+  }
+  for (Value limit : {getFloor(), getCap()}) { // C3
+    auto each = limit ? dyn_cast<AxisTensorType>(limit.getType()) : AxisTensorType();
+    if (each && hasFloatElements(each)) {
+      return emitOpError() << "floor and cap: expected integers, got " << each;
+    }
+    if (limit && failed(expectSubset(*this, "floor or cap", points, axesOf(limit)))) {
+      return failure();
+    }
   }
   return success();
 }

@@ -54,17 +54,49 @@ def KVCache_SelectComplementOp : KVCache_ComputeOp<"select.complement"> {
   let hasVerifier = 1;
 }
 
-def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc"> {
-  let summary = "how many of the best entries of all heads lie in each head";
+def KVCache_SelectUnionOp : KVCache_ComputeOp<"select.union"> {
+  let summary = "the entries of either selection";
+  let description = [{
+    The positions in lhs or rhs, ascending, each once. (C1) both are selections of one axis of the operand; (C2) axes of the
+    one are among those of the other, but for the instance; (C3) the result is a selection of that axis over the united axes.
+  }];
+  let arguments = (ins KVCache_Index:$lhs, KVCache_Index:$rhs, KVCache_Rows:$of);
+  let results = (outs KVCache_Index:$output);
+  let assemblyFormat = "$lhs `,` $rhs `of` $of attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def KVCache_SelectExpandOp : KVCache_ComputeOp<"select.expand"> {
+  let summary = "the members of selected blocks";
+  let description = [{
+    For the blocks b selected, positions [b n, min((b + 1) n, extent)) of the operand's axis, ascending. n >= 1.
+    (C1) the blocks are a selection; (C2) the operand has the axis that the result selects; (C3) the result has the blocks'
+    other axes.
+  }];
+  let arguments = (ins KVCache_Index:$blocks, KVCache_Count:$size, KVCache_Rows:$of);
+  let results = (outs KVCache_Index:$output);
+  let assemblyFormat = "$blocks `size` $size `of` $of attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc", [AttrSizedOperandSegments]> {
+  let summary = "a total split over heads, or over layers and heads";
   let description = [{
     global_topk: c[h] = how many of the n largest scores over all points lie at h; of equal scores the lowest flat
-    position (h first, then token). (C1) the rule is known; (C2) the result holds integers
-    over the scores' axes without token.
+    position (h first, then token). proportional: exact shares of `total` n. Each point starts with its floor f (0 when absent);
+    the rest r = n - sum f is shared in proportion to the weights w: x = r w / sum w over the points that are open, in f64. As long as a point
+    has f + x > its cap, all such points get their cap and close, and r is what the others have left; then floor(x), and the units still
+    missing go one each to the largest x - floor(x), of equal ones the lowest flat position, never beyond a cap. All weights 0: equal ones.
+    Where floors exceed n every point has its floor, where caps do not reach n its cap.
+    (C1) the rule is known, and only proportional has floor and cap; (C2) the result holds integers over the scores' axes,
+    for global_topk without token; (C3) floor and cap are integers over some of these axes.
   }];
-  let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Count:$total);
+  let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Count:$total, Optional<KVCache_Budget>:$floor,
+                       Optional<KVCache_Budget>:$cap);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
-    custom<Word>($rule) $scores `total` $total attr-dict `:` functional-type(operands, results)
+    custom<Word>($rule) $scores `total` $total (`floor` $floor^)? (`cap` $cap^)? attr-dict
+    `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

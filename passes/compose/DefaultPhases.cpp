@@ -110,7 +110,8 @@ private:
         PhaseOp::create(builder_, method_.getLoc(), builder_.getStrArrayAttr({kind}),
                         builder_.getArrayAttr(bindings),
                         triggersOf ? triggersOf.getExceptAttr() : FlatSymbolRefAttr(),
-                        triggersOf ? triggersOf.getTriggersAttr() : ArrayAttr(), ConditionAttr());
+                        triggersOf ? triggersOf.getTriggersAttr() : ArrayAttr(), ConditionAttr(),
+                        /*model_scope=*/false);
     Block &block = phase.getBody().emplaceBlock();
     for (auto &[binding, type] : args) {
       block.addArgument(type, method_.getLoc());
@@ -184,7 +185,8 @@ private:
           b, loc, type, cache, builder_.getStrArrayAttr({"k", "v", "pos"}),
           ValueRange{block->getArgument(2), block->getArgument(3), block->getArgument(4)});
     }
-    auto attend = AttendOp::create(b, loc, out, TypeRange(), block->getArgument(0), cache,
+    auto attend = AttendOp::create(b, loc, out, TypeRange(), block->getArgument(0), cache, Value(),
+                                   ValueRange(),
                                    /*causal=*/!query, ArrayAttr());
     std::vector<std::pair<std::string, Value>> results{{"out", attend.getOutput()}};
     if (!query) {

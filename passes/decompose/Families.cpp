@@ -65,7 +65,8 @@ void decompose(ScoreAttentionOp op) {
   SmallVector<AxisAttr> axes(query.getAxes().drop_back());
   axes.append(v.getAxes().begin(), v.getAxes().end());
   auto attend = AttendOp::create(b, op.getLoc(), query.withAxes(axes), op.getResultTypes(),
-                                 op.getQuery(), op.getCache(), op.getCausal(), op.getStats());
+                                 op.getQuery(), op.getCache(), Value(), ValueRange(), op.getCausal(),
+                                 op.getStatsAttr());
   op->replaceAllUsesWith(attend.getStatistics());
   op->erase();
 }

@@ -56,7 +56,7 @@ public:
       : method_(method), builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {
     program_ = PhaseOp::create(builder_, method.getLoc(), builder_.getStrArrayAttr({kind}),
                                builder_.getArrayAttr({}), FlatSymbolRefAttr(), ArrayAttr(),
-                               ConditionAttr());
+                               ConditionAttr(), /*model_scope=*/false);
     program_.getBody().emplaceBlock();
   }
 

@@ -56,7 +56,7 @@ kvcache.method @artefact_c1 {
 // -----
 
 kvcache.method @phase_c1 {
-  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress and query, got 'rank'}}
+  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress, query, probe and draft, got 'rank'}}
   kvcache.phase rank (%B = budget : index) {
     kvcache.next score = %B : index
   }
@@ -74,7 +74,7 @@ kvcache.method @phase_c2 {
 // -----
 
 kvcache.method @phase_argument_c2 {
-  // expected-error@+1 {{expected last_queries(n), and no argument of other roles, got 'query(4)'}}
+  // expected-error@+1 {{expected last_queries(n), draft_queries(n) or request(name), and no argument of other roles, got 'query(4)'}}
   kvcache.phase score (%q = query(4) : f32) {
     kvcache.next score = %q : f32
   }
@@ -143,7 +143,7 @@ kvcache.method @phase_c6 {
 
 kvcache.method @next_c1 {
   kvcache.phase score (%B = budget : index) {
-    // expected-error@+1 {{expected a result out, score, budget, keep or @symbol, got 'scores'}}
+    // expected-error@+1 {{expected a result out, rows, score, budget, keep or @symbol, got 'scores'}}
     kvcache.next scores = %B : index
   }
 }

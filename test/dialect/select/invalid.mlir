@@ -73,7 +73,7 @@ func.func @select_complement_c2(%s: !s, %i: !i) {
 
 !s = !kvcache.tensor<head:8, token:?, f32>
 func.func @select_alloc_c1(%s: !s, %n: index) {
-  // expected-error@+1 {{expected global_topk, got 'uniform'}}
+  // expected-error@+1 {{expected global_topk or proportional, got 'uniform'}}
   %0 = kvcache.select.alloc uniform %s total %n : (!s, index) -> !kvcache.tensor<head:8, i32>
   return
 }
