@@ -19,10 +19,10 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv"]
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv", "evolkv"]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
 UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"}
-WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope"}
+WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv"}
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"}    # need the queries of the whole prompt
 
 
@@ -228,7 +228,7 @@ def _with_budget(method):
 
 def _window_of(method):
     """Rows of q that the defaults need; 0 for a method that reads no query at the prompt."""
-    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8}.get(method, 0)
+    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8, "evolkv": 32}.get(method, 0)
 
 
 def _by_parameter(method):
@@ -291,6 +291,13 @@ def _by_parameter(method):
             Case("window-16", params={"window": 16}, **big),
             Case("window-20-f16", params={"window": 20, "recent": 4}, dtype="F16", budget="30"),
             Case("drop-0.2", params={"drop": 0.2, "recent": 0}, tokens=90, budget="50"),
+        ],
+        "evolkv": [
+            Case("window-16", params={"window": 16}, query_rows=16, **big),
+            Case("two-to-one", params={"budgets": [80, 40]}, **big),
+            Case("complete", params={"budgets": [130, 62]}, **big),
+            Case("capped", params={"budgets": [1, 30], "kernel": 5, "pooling": "avg"}, tokens=130, budget="90"),
+            Case("five-layers", params={"budgets": [41, 97, 60, 55, 71], "window": 16}, layers=5, budget="77", steps=0),
         ],
         "scope": [
             Case("slide", params={"recent": 8, "decode_window": 20}, **big),
