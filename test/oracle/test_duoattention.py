@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What the specification promises of DuoAttention, asserted of its oracle."""
+import json
+import os
 import unittest
 
 import numpy as np
 
 import oracle_dense
 import oracle_duoattention as oracle
-from oracle_support import layers_of, softmax_rows
+from oracle_support import layers_of, rope, softmax_rows
+from safetensors_io import METADATA, read_safetensors
 from test_oracles import heads, problem
+
+GOLDENS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "goldens", "kvpress")
 
 SMALL = {"sinks": 3, "recent": 12}
 GATES = [[0.2, 0.8], [0.9, 0.1]]
@@ -83,6 +88,26 @@ class Gates(unittest.TestCase):
         self.assertGreater(early, late)
         both = oracle.training_free_scores(np.vstack([3 * same, -3 * same]), same, inv_freq)
         np.testing.assert_allclose(both, [(late + early) / 2])
+
+    def test_recorded_runs_of_kvpress(self):
+        for model in ("g1", "g4"):
+            inputs = read_safetensors(os.path.join(GOLDENS, f"{model}-inputs.safetensors"))
+            kept = read_safetensors(os.path.join(GOLDENS, f"{model}-kept.safetensors"))
+            settings = json.loads(kept[METADATA]["case.duo"])
+            gates = []
+            for layer in layers_of({**inputs, METADATA: {}}):
+                back = -np.arange(layer.tokens)
+                means = [rope(rows, back, layer.inv_freq).mean(axis=1) for rows in (layer.q, layer.k)]
+                gates.append(oracle.training_free_scores(*means, layer.inv_freq))
+            np.testing.assert_allclose(gates, kept["duo.head_scores"], rtol=1e-5)
+            params = {"sinks": settings["sink_size"], "recent": settings["recent_size"],
+                      "sparsity": settings["head_compression_ratio"]}
+            result = oracle.run({**inputs, METADATA: {}}, params, gates=gates)
+            for layer in range(3):
+                want = kept.get(f"duo.{layer}.kept")
+                want = [kept[f"duo.{layer}.kept.{h}"] for h in range(2)] if want is None else want
+                for have, rows in zip(heads(result, "indices", layer), want):
+                    self.assertEqual(have.tolist(), rows.tolist())
 
 
 if __name__ == "__main__":
