@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """docs/op-table.md and docs/methods-table.md agree with each other and with the dialect:
-- the catalogue has 118 numbered methods, and every op, phase kind and feature that one names has a row in the op table;
+- the catalogue has 118 numbered methods, and every op, phase kind and feature that one names has a row in the op table,
+  as has every name in the list of what methods ask for;
 - every op of the dialect has a row, marked existing; an op without a definition is marked designed, and so are phase
   kinds, roles and triggers that dialect/PhaseOps.cpp, and storage terms that runtime/abi/StorageTerm.h does not know;
 - what is only designed is needed by some method;
-- the columns that follow from others (status, catalogue, primitives) are up to date: `optable.py --write ROOT` fills them.
+- the columns that follow from others (status, catalogue, primitives) are up to date; `optable.py --write ROOT` fills
+  them.
 """
 import os
 import re
@@ -175,6 +177,10 @@ def table_violations(catalogue):
 def method_violations(catalogue):
     ops = {n for row in catalogue.ops for n in names(row, "op")}
     features = {n: row["kind"] for row in catalogue.features for n in names(row, "feature")}
+    for row in rows_about(catalogue.root, OPS, "wanted"):
+        for name in names(row, "said as"):
+            if name not in ops and name not in features:
+                yield f"{row.at()}: {name} is neither an op nor a feature of {OPS}"
     ids = [row["id"] for row in catalogue.numbered]
     if len(set(ids)) != NUMBERED or len(ids) != NUMBERED or not all(re.fullmatch(r"\d{3}", i) for i in ids):
         yield f"{METHODS}: expected {NUMBERED} distinct numbers of three digits, got {len(set(ids))} in {len(ids)} rows"
@@ -241,7 +247,7 @@ def self_test():
         assert "| `affine` | term | existing |" in page and "| `lut` | term | designed |" in page, page
         assert "| 007 | score: `sort` | `lut`, `affine` | `map` |" in tree.lines(root, METHODS)
         # What must be seen: an unknown op, an unknown feature, an unknown phase, a number twice, an op without a row,
-        # a design that nobody needs.
+        # an answer that does not exist, a design that nobody needs.
         good = methods[:2] + [m.replace("?", "`map`") for m in methods[2:]]
         for line in ("| 007 | score: `rank` | `lut` | - |", "| 007 | score: `sort` | `nope` | `map` |",
                      "| 007 | rest: `sort` | `lut` | `map` |", "| 008 | score: `sort` | `lut` | `map` |"):
@@ -250,6 +256,8 @@ def self_test():
             assert any(METHODS in v for v in violations(root)), line
         sample(root, [o for o in ops if "`map` | ?" not in o], good)
         assert any("op map of dialect/ has no row" in v for v in violations(root))
+        sample(root, ops + ["", "| wanted | said as |", "|---|---|", "| a rank | `rank` |"], good)
+        assert any("rank is neither an op nor a feature" in v for v in violations(root))
         sample(root, ops + ["| `vq` | term | ? | ? |"], good)
         write(root)
         assert any("feature vq is designed, but no method needs it" in v for v in violations(root))
