@@ -184,6 +184,16 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
   if (loaded.zeroed && !written) {
     return bad("it clears its input '" + loaded.name + "'");
   }
+  if (from.memory() != 0) {
+    loaded.memory = from.memory() - 1;
+    KVCACHE_RETURN_IF_ERROR(
+        inRange(loaded.memory, static_cast<int64_t>(program_->buffers.size()), "earlier buffer"));
+    const LoadedBuffer &owner = program_->buffers[loaded.memory];
+    if (loaded.role != proto::Buffer::TRANSIENT || owner.role != proto::Buffer::TRANSIENT ||
+        owner.memory >= 0) {
+      return bad("buffer '" + loaded.name + "' is in memory that is not a transient buffer's own");
+    }
+  }
   program_->buffers.push_back(std::move(loaded));
   return Status::ok();
 }

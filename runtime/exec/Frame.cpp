@@ -57,6 +57,7 @@ void Frame::begin(const LoadedExecutable &executable, const LoadedProgram &progr
   scratch_.reset();
   slots_.assign(program.slots, 0);
   buffers_.assign(program.buffers.size(), nullptr);
+  blocks_.assign(program.buffers.size(), Block());
   words_.resize(std::max<size_t>(words_.size(), program.mostWords));
   pointers_.resize(std::max<size_t>(pointers_.size(), program.mostPointers));
   for (const proto::SlotBinding &binding : program.bindings) {
@@ -146,6 +147,27 @@ int64_t Frame::bufferBytes(int32_t index) const {
   return bytes;
 }
 
+Status Frame::transient(int32_t index, int64_t bytes, void *&data) {
+  const LoadedBuffer &buffer = program_->buffers[index];
+  int32_t owner = buffer.memory < 0 ? index : buffer.memory;
+  Block &block = blocks_[owner];
+  if (block.data == nullptr) {
+    block.bytes = std::max<int64_t>(0, bufferBytes(owner));
+    block.data = scratch_.take(block.bytes);
+  }
+  if (block.data == nullptr) {
+    return Status::unavailable("no memory for the " + std::to_string(block.bytes) +
+                               " bytes of buffer '" + buffer.name + "'");
+  }
+  if (bytes > block.bytes) {
+    return Status::internal("buffer '" + buffer.name + "' of " + std::to_string(bytes) +
+                            " bytes is in the memory of '" + program_->buffers[owner].name +
+                            "', of " + std::to_string(block.bytes));
+  }
+  data = block.data;
+  return Status::ok();
+}
+
 Status Frame::buffer(int32_t index, void *&data) {
   data = buffers_[index];
   if (data != nullptr) {
@@ -170,11 +192,7 @@ Status Frame::buffer(int32_t index, void *&data) {
                               "' of " + programKindName(program_->kind) +
                               " has an extent that is negative or too large");
     }
-    data = scratch_.take(bytes);
-    if (data == nullptr) {
-      return Status::unavailable("no memory for the " + std::to_string(bytes) +
-                                 " bytes of buffer '" + buffer.name + "'");
-    }
+    KVCACHE_RETURN_IF_ERROR(transient(index, bytes, data));
   }
   if (buffer.zeroed && bytes > 0) {
     std::memset(data, 0, static_cast<size_t>(bytes));

@@ -75,6 +75,8 @@ public:
 private:
   int64_t bound(const proto::SlotBinding &binding, int64_t layer) const;
   void *provided(const LoadedBuffer &buffer) const;
+  /// Memory of a transient buffer of `bytes` bytes: its own, or that of the buffer it is in.
+  Status transient(int32_t index, int64_t bytes, void *&data);
 
   const LoadedExecutable *executable_ = nullptr;
   const LoadedProgram *program_ = nullptr;
@@ -83,6 +85,11 @@ private:
   Scratch scratch_;
   std::vector<int64_t> slots_, words_;
   std::vector<void *> buffers_, pointers_;
+  struct Block {
+    char *data = nullptr;
+    int64_t bytes = 0;
+  };
+  std::vector<Block> blocks_; ///< memory of transient buffers, by the number of its owner
 };
 
 } // namespace kvcache::rt

@@ -31,6 +31,7 @@ struct LoadedBuffer {
   std::vector<LoadedDim> dims;
   int32_t index = 0; ///< TENSOR: number of the tensor
   bool zeroed = false;
+  int32_t memory = -1; ///< TRANSIENT: the buffer whose memory it is in, -1: its own
 };
 
 struct LoadedArg {
