@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+import extra_cases
 from oracle_support import CALIB, recorded_gaps, resolve_budget, rope
 from safetensors_io import BF16, METADATA, to_bf16
 
@@ -19,11 +20,11 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv", "evolkv"]
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv", "evolkv", "zigzagkv"] + extra_cases.NAMES
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
-UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"}
-WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv"}
-ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"}    # need the queries of the whole prompt
+UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"} | extra_cases.UNBUDGETED
+WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv", "zigzagkv"} | set(extra_cases.WINDOWS)
+ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"} | extra_cases.ALL_ROWS    # need the queries of the whole prompt
 
 
 @dataclass
@@ -51,6 +52,9 @@ class Case:
     value_scale: float = 1.0
     pre_rope: bool = False           # give layers.i.k_pre
     calib_tokens: int = 0            # > 0: a calibration file of so many rows
+    task_rows: int = 0               # > 0: a second pass of so many rows (extra_cases.py)
+    draft_rows: int = 0              # > 0: queries of a draft answer
+    classes: bool = False            # give token classes
     seed: int = 0
     inputs: dict = None              # filled by generate()
     rejected: str = None             # a word of the message when the call must exit with code 2
@@ -107,6 +111,7 @@ def make_inputs(case):
             calib[f"layers.{index}.k"], calib[f"layers.{index}.v"] = act(k), act(v)
     if case.calib_tokens:
         inputs[CALIB] = calib
+    extra_cases.add_extras(inputs, case, act)
     return inputs
 
 
@@ -190,6 +195,7 @@ class _Sampler:
 def cases_for(method):
     """Every case of a method, the most telling first."""
     cases = _without_budget(method) if method in UNBUDGETED else _with_budget(method)
+    cases = extra_cases.adapt(method, cases)
     return [replace(case, seed=17 * number) for number, case in enumerate(cases)]
 
 
@@ -228,7 +234,9 @@ def _with_budget(method):
 
 def _window_of(method):
     """Rows of q that the defaults need; 0 for a method that reads no query at the prompt."""
-    return {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8, "evolkv": 32}.get(method, 0)
+    rows = {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8, "evolkv": 32,
+            "zigzagkv": 64, **extra_cases.WINDOWS}
+    return rows.get(method, 0)
 
 
 def _by_parameter(method):
@@ -298,6 +306,15 @@ def _by_parameter(method):
             Case("complete", params={"budgets": [130, 62]}, **big),
             Case("capped", params={"budgets": [1, 30], "kernel": 5, "pooling": "avg"}, tokens=130, budget="90"),
             Case("five-layers", params={"budgets": [41, 97, 60, 55, 71], "window": 16}, layers=5, budget="77", steps=0),
+        ],
+        "zigzagkv": snapkv + [
+            Case("three-layers", layers=3, tokens=260, group=4, budget="100"),
+            Case("five-layers", layers=5, tokens=300, budget="110", steps=0, params={"window": 16}),
+            Case("mass-0.5", layers=4, params={"mass": 0.5, "window": 16}, **big),
+            Case("bound-half", layers=3, params={"bound": 0.5, "window": 16}, **big),
+            Case("no-bound", layers=3, params={"bound": 0.0, "window": 16}, group=2, budget="40"),
+            Case("one-layer", layers=1, tokens=260, budget="100"),
+            Case("nearly-all", layers=3, tokens=130, budget="127", params={"window": 16}),
         ],
         "scope": [
             Case("slide", params={"recent": 8, "decode_window": 20}, **big),

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Table of cases of methods that span layers, read selectively or need more than keys, values and queries.
+
+cases.py merges what is here. Inputs beyond those of `apply` that an oracle of these methods reads:
+  layers.i.task.q, layers.i.task.k   rows of a second pass over the prompt, at positions after it (kvcompose)
+  layers.i.rollout.q                 queries of a draft answer (laq)
+  classes                            U8 per prompt row and step: 0 ordinary, 1 special, 2 punctuation (fastgen)
+"""
+from dataclasses import replace
+
+import numpy as np
+
+from oracle_support import rope
+
+NAMES = ["cake", "dynamickv", "kvcompose", "windowkv", "think", "quest", "fastgen", "finch", "fair", "shotkv", "laq",
+         "fastkv", "pyramidinfer", "h2o-ring", "observed-attention"]
+UNBUDGETED = {"think", "fastgen", "pyramidinfer"}
+ALL_ROWS = {"h2o-ring", "observed-attention"}
+WINDOWS = {"cake": 32, "dynamickv": 8, "windowkv": 32, "finch": 32, "fair": 64, "laq": 8, "fastkv": 8}
+# Fields that every general case of a method needs; a case's own parameters win.
+NEEDS = {
+    "windowkv": {"params": {"shared_layers": 1}},
+    "quest": {"layers": 3},
+    "kvcompose": {"task_rows": 40, "layers": 3},
+    "laq": {"draft_rows": 8},
+    "fastgen": {"classes": True},
+    "shotkv": {"params": {"shots": [0, 0]}},
+}
+BIG = {"group": 4, "budget": "96"}
+MORE = {
+    "cake": [
+        ("window-16", {"params": {"window": 16}, "query_rows": 16, **BIG}),
+        ("five-layers", {"layers": 5, "params": {"window": 16}, **BIG}),
+        ("one-cut", {"layers": 5, "params": {"window": 16, "cascade": False}, **BIG}),
+        ("one-layer", {"layers": 1, **BIG}),
+        ("taus", {"layers": 3, "params": {"tau1": 1.6, "tau2": 0.4}, **BIG}),
+        ("gamma-0-max", {"params": {"gamma": 0.0, "pooling": "max", "kernel": 7}, **BIG}),
+        ("capped", {"layers": 4, "tokens": 110, "params": {"window": 8, "tau2": 0.3}, "budget": "100"}),
+        ("waits", {"tokens": 120, "params": {"wait_for_window": True}, "budget": "90"}),
+        ("window-2", {"params": {"window": 2, "kernel": 1}, **BIG}),
+    ],
+    "dynamickv": [
+        ("four-layers", {"layers": 4, **BIG}),
+        ("six-layers", {"layers": 6, "params": {"radius": 1}, "budget": "40", "steps": 5}),
+        ("eight-layers", {"layers": 8, "group": 2, "budget": "30", "steps": 5}),
+        ("as-published", {"layers": 6, "params": {"final_update": False, "radius": 2}, "budget": "40"}),
+        ("interval-2", {"layers": 5, "params": {"interval": 2}, **BIG}),
+        ("avg-pooling", {"params": {"pooling": "avg", "kernel": 5, "window": 16}, **BIG}),
+        ("one-layer", {"layers": 1, **BIG}),
+    ],
+    "kvcompose": [
+        ("task-of-one", {"task_rows": 1, **BIG}),
+        ("task-is-prompt", {"task_rows": 120, "tokens": 120, "budget": "60", "group": 2}),
+        ("ragged", {"params": {"structured": False}, **BIG}),
+        ("means", {"params": {"agg_task": "mean", "add_mean_across_heads": False}, **BIG}),
+        ("maxima", {"params": {"agg_group": "max", "agg_head": "max"}, **BIG}),
+        ("value-norms", {"params": {"add_v_norm": True}, **BIG}),
+        ("lower-bound", {"params": {"keep_lower_bound": 39}, "group": 4, "budget": "40"}),
+        ("one-layer", {"layers": 1, **BIG}),
+    ],
+    "windowkv": [
+        ("average", {"params": {"strategy": "average"}, **BIG}),
+        ("shared-2", {"layers": 4, "params": {"shared_layers": 2}, **BIG}),
+        ("one-group", {"params": {"shared_layers": 2}, **BIG}),
+        ("blocks-of-5", {"params": {"block": 5, "suffix": 11}, **BIG}),
+        ("blocks-of-1", {"params": {"block": 1, "strategy": "average"}, **BIG}),
+        ("beta-2", {"layers": 4, "params": {"beta": 2}, "budget": "120"}),
+    ],
+    "think": [
+        ("ratio-0", {"params": {"ratio": 0.0}, "tokens": 150}),
+        ("ratio-0.75", {"params": {"ratio": 0.75}, "tokens": 150, "group": 4}),
+        ("window-1", {"params": {"window": 1}, "tokens": 150}),
+        ("recent-0", {"params": {"recent": 0}, "tokens": 150, "group": 4}),
+        ("recent-100", {"params": {"recent": 100}, "tokens": 110, "dim": 64}),
+        ("no-query-rows", {"query_rows": 0, "rejected": "layers.0.q"}),
+    ],
+    "quest": [
+        ("every-layer", {"params": {"dense_layers": []}, **BIG}),
+        ("sum", {"params": {"group": "sum"}, **BIG}),
+        ("per-query-head", {"params": {"group": "none"}, **BIG}),
+        ("best", {"params": {"select": "best"}, **BIG}),
+        ("best-of-few", {"params": {"select": "best", "page": 5}, "group": 2, "budget": "11"}),
+        ("pages-of-1", {"params": {"page": 1}, "group": 2, "budget": "50"}),
+        ("pages-of-7", {"params": {"page": 7}, "group": 4, "budget": "50", "dtype": "F16"}),
+    ],
+    "fastgen": [
+        ("recovery-0", {"params": {"recovery": 0.0}, "tokens": 120}),
+        ("recovery-0.25", {"params": {"recovery": 0.25}, "tokens": 120, "heads": 4, "group": 2}),
+        ("recovery-0.5", {"params": {"recovery": 0.5}, "tokens": 120, "heads": 4, "group": 2}),
+        ("recovery-0.7", {"params": {"recovery": 0.7}, "tokens": 120, "heads": 4, "group": 2}),
+        ("short-history", {"params": {"recovery": 0.5, "history": 12}, "tokens": 120, "heads": 4}),
+        ("few-heavy", {"params": {"recovery": 0.45, "heavy": 0.1, "local": 0.05}, "tokens": 120, "heads": 4}),
+        ("no-classes", {"params": {"recovery": 0.5}, "tokens": 120, "classes": False}),
+    ],
+    "finch": [
+        ("question-10", {"params": {"question": 10}, "query_rows": 10, **BIG}),
+        ("shifted", {"params": {"counts": "shifted"}, **BIG}),
+        ("plain-sum", {"params": {"counts": "none", "rerotate": False}, **BIG}),
+        ("chunks", {"params": {"chunk": 70, "question": 12}, **BIG}),
+        ("one-question-row", {"params": {"question": 1}, **BIG}),
+    ],
+    "fair": [
+        (f"{base}-{kind}", {"params": {"base": base, "window": 16, **extra}, **BIG})
+        for base in ("snapkv", "streaming-llm", "tova", "h2o", "knorm")
+        for kind, extra in (("spans", {"spans": [70]}), ("three", {"spans": [20, 130]}),
+                            ("list", {"whitelist": [5, 6, 90]}), ("both", {"spans": [70], "whitelist": [5, 6, 90]}))
+    ] + [("list-too-long", {"params": {"whitelist": list(range(97))}, "rejected": "whitelist", **BIG}),
+         ("list-outside", {"params": {"whitelist": [200]}, "rejected": "whitelist", **BIG})],
+    "shotkv": [
+        (f"shots-{budget}", {"params": {"shots": [10, 60, 60, 75, 80, 150, 160, 190]}, "budget": budget, "group": 4})
+        for budget in ("40", "70", "96", "150")
+    ] + [("decode-1", {"params": {"shots": [10, 120], "decode_ratio": 1.0}, "budget": "100"}),
+         ("decode-0.1", {"params": {"shots": [10, 60, 70, 140], "decode_ratio": 0.1, "window": 4}, "budget": "130"})],
+    "laq": [
+        ("no-draft", {"params": {"lookahead": 0}, **BIG}),
+        ("draft-only", {"params": {"window": 0}, **BIG}),
+        ("three-rows", {"params": {"lookahead": 3}, **BIG}),
+        ("triangle", {"params": {"mask": "triangle"}, **BIG}),
+        ("short-draft", {"draft_rows": 2, **BIG}),
+        ("window-20-avg", {"params": {"window": 20, "pooling": "avg", "kernel": 5}, **BIG}),
+    ],
+    "fastkv": [
+        ("drop-after-0", {"layers": 3, "params": {"tsp_layer": 0, "tsp_length": 120}, **BIG}),
+        ("drop-below-budget", {"layers": 4, "params": {"tsp_layer": 1, "tsp_length": 60}, **BIG}),
+        ("proportional", {"layers": 4, "params": {"tsp_layer": 1, "sizing": "proportional", "tsp_rate": 0.5}, **BIG}),
+        ("window-16", {"layers": 3, "params": {"tsp_layer": 1, "tsp_length": 99, "window": 16, "pooling": "avg"}, **BIG}),
+    ],
+    "pyramidinfer": [
+        ("steep", {"layers": 4, "params": {"prefill_decay": 0.3, "min_context": 16}, "tokens": 150, "group": 4}),
+        ("interval-2", {"layers": 5, "params": {"prefill_decay": 0.3, "interval": 2, "min_context": 8}, "tokens": 120}),
+        ("rho-1", {"params": {"prefill_decay": 1.0}, "tokens": 120, "group": 4}),
+        ("thinned-often", {"layers": 3, "params": {"exceed": 4, "prefill_decay": 0.5, "recent_ratio": 0.1}, "tokens": 90,
+                           "group": 4}),
+        ("flat-weights", {"layers": 3, "params": {"distance_weight": 1.0, "sinks": 0, "prefill_decay": 0.5,
+                                                  "min_context": 8}, "tokens": 120, "dtype": "F16"}),
+    ],
+    "h2o-ring": [("odd", {"group": 4, "budget": "41"}), ("many-steps", {"budget": "20", "steps": 80, "group": 2})],
+    "observed-attention": [
+        ("sums-and-window", {"params": {"normalize": False, "window": 32}, **BIG}),
+        ("window-20", {"params": {"window": 20}, **BIG}),
+    ],
+}
+
+
+def adapt(method, cases):
+    """The cases of one method, the general ones with the fields that it needs."""
+    if method not in NAMES:
+        return cases
+    make, needs = type(cases[0]), NEEDS.get(method, {})
+    fields = {name: value for name, value in needs.items() if name != "params"}
+    common = needs.get("params", {})
+    cases = [replace(case, **fields, params={**common, **case.params}) for case in cases]
+    if method == "think":
+        cases = [replace(case, query_rows=32) if case.query_rows == 0 else case for case in cases]
+    if method in ("fastgen", "pyramidinfer"):
+        cases = [replace(case, query_rows=None) for case in cases]
+    if method == "shotkv":
+        cases = [case for case in cases if case.name in ("below", "at", "one-token")]
+    return cases + [make(name, **{**fields, **own, "params": {**common, **own.get("params", {})}})
+                    for name, own in MORE.get(method, [])]
+
+
+def add_extras(inputs, case, act):
+    """Draws the inputs named above where the case asks for them, from a generator of their own."""
+    rng = np.random.default_rng([case.seed, 71])
+    freq = inputs["rope_inv_freq"].astype(np.float64)
+    if case.classes:
+        inputs["classes"] = rng.choice([0, 1, 2], case.tokens + case.steps, p=[0.85, 0.05, 0.1]).astype(np.uint8)
+    last = inputs["positions"][-1] if "positions" in inputs else case.tokens - 1
+
+    def beyond(heads, rows):
+        return rope(rng.standard_normal((heads, rows, case.dim)), last + 1 + np.arange(rows), freq)
+
+    for index in range(case.layers):
+        if case.task_rows:
+            inputs[f"layers.{index}.task.q"] = act(1.3 * beyond(case.heads * case.group, case.task_rows))
+            inputs[f"layers.{index}.task.k"] = act(beyond(case.heads, case.task_rows))
+        if case.draft_rows:
+            inputs[f"layers.{index}.rollout.q"] = act(1.3 * beyond(case.heads * case.group, case.draft_rows))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The cases of extra_cases.py: distinct, for parameters that exist, drawable, and telling."""
+import unittest
+from dataclasses import replace
+
+import numpy as np
+
+import extra_cases
+from cases import Case, cases_for, expected, generate, make_inputs, oracle_of
+
+
+class ExtraCases(unittest.TestCase):
+    def test_names_are_distinct_and_parameters_exist(self):
+        for method in extra_cases.NAMES:
+            cases = cases_for(method)
+            names = [case.name for case in cases]
+            self.assertEqual(len(names), len(set(names)), method)
+            for case in cases:
+                self.assertLessEqual(set(case.params), set(oracle_of(method).DEFAULTS), f"{method} {case.name}")
+
+    def test_parameters_change_the_result(self):
+        idle = {"no-draft", "ratio-0", "rho-1", "recent-100", "recovery-0", "waits", "interval-2", "list-too-long", "list-outside"}
+        for method in extra_cases.NAMES:
+            for name, fields in extra_cases.MORE[method][:2]:
+                case = next(c for c in cases_for(method) if c.name == name)
+                own = fields.get("params")
+                if not own or name in idle or method == "shotkv":
+                    continue
+                drawn, result = generate(method, replace(case, query_rows=None))
+                common = extra_cases.NEEDS.get(method, {}).get("params", {})
+                drawn.params = dict(common)
+                plain = expected(method, drawn)
+                same = result.keys() == plain.keys() and all(
+                    np.array_equal(result[key], plain[key]) for key in result if not key.startswith("__"))
+                self.assertFalse(same, f"{method} {name}")
+
+    def test_extra_inputs_leave_the_others_as_they_are(self):
+        plain = make_inputs(Case("a", tokens=30, steps=4))
+        more = make_inputs(Case("a", tokens=30, steps=4, task_rows=3, draft_rows=2, classes=True))
+        for name, values in plain.items():
+            if name.startswith("layers"):
+                self.assertTrue(np.array_equal(values, more[name]))
+        self.assertEqual(sorted(set(more) - set(plain)), ["classes"] + sorted(
+            f"layers.{i}.{name}" for i in range(2) for name in ("task.q", "task.k", "rollout.q")))
+        self.assertEqual((more["classes"].shape, more["layers.1.task.k"].shape, more["layers.1.rollout.q"].shape),
+                         ((34,), (2, 3, 32), (2, 2, 32)))
+
+
+if __name__ == "__main__":
+    unittest.main()
