@@ -24,7 +24,7 @@ config.environment["PATH"] = os.pathsep.join([tools, config.environment["PATH"],
 # Python writes no caches into the source tree.
 config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
 
-for tool in ("kvasir-opt", "kvasir-rt", "kvasir"):
+for tool in ("kvasir-opt", "kvasir-rt", "kvasir-translate", "kvasir"):
     config.substitutions.append(("%" + tool + r"(?![\w-])", os.path.join(tools, tool)))
 config.substitutions += [
     (r"%python\b", config.kvasir_python),
@@ -36,6 +36,6 @@ config.substitutions += [
 
 if config.kvasir_sanitize:
     config.available_features.add("sanitizer")
-for tool in ("kvasir-opt", "kvasir-rt", "kvasir"):
+for tool in ("kvasir-opt", "kvasir-rt", "kvasir-translate", "kvasir"):
     if os.path.exists(os.path.join(tools, tool)):
         config.available_features.add(tool)

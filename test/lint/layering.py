@@ -9,14 +9,15 @@ import tree
 # Layer -> include prefixes it may use. System and third-party headers are free, MLIR's and LLVM's are not.
 SHARED_ABI = ["runtime/abi/StorageLayout.h", "runtime/abi/StorageTerm.h", "runtime/abi/ElementType.h"]
 MLIR = ["mlir/", "mlir-c/", "llvm/", "llvm-c/", "lld/"]
+EXECUTABLE_IR = "targets/ExecutableTranslation.h"  # what every target and kvasir-translate write executables with
 TABLE = {
     "runtime/": ["runtime/"],
     "dialect/": SHARED_ABI + ["dialect/"] + MLIR,
     "passes/": SHARED_ABI + ["dialect/", "passes/"] + MLIR,
     "frontends/": ["dialect/", "frontends/"] + MLIR,
     "targets/TargetRegistry.cpp": ["runtime/", "dialect/", "passes/", "targets/"] + MLIR,
-    "targets/": ["runtime/", "dialect/", "passes/", "targets/Target.h", "targets/TargetRegistry.h"] + MLIR,
-    "tools/": ["runtime/", "dialect/", "passes/", "targets/Target.h", "targets/TargetRegistry.h", "frontends/", "tools/"]
+    "targets/": ["runtime/", "dialect/", "passes/", "targets/Target.h", "targets/TargetRegistry.h", EXECUTABLE_IR] + MLIR,
+    "tools/": ["runtime/", "dialect/", "passes/", "targets/Target.h", "targets/TargetRegistry.h", EXECUTABLE_IR, "frontends/", "tools/"]
     + MLIR,
     "test/lib/": ["dialect/", "passes/"] + MLIR,
 }
