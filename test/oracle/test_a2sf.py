@@ -6,7 +6,7 @@ import numpy as np
 
 import oracle_a2sf
 import oracle_h2o
-from oracle_support import by_group, layers_of, prompt_probabilities
+from oracle_support import attend, by_group, layers_of, prompt_probabilities
 from test_oracles import heads, problem
 
 
@@ -49,6 +49,27 @@ class A2sf(unittest.TestCase):
                 self.assertEqual(len(rows), budget)
                 newest = min(budget, budget // 2 if recent is None else recent)
                 self.assertEqual(rows[budget - newest:].tolist(), list(range(62 - newest, 62)))
+
+    def test_decode_by_replay(self):
+        inputs = problem(tokens=25, group=4, steps=20, dim=16)
+        layer = layers_of(inputs)[1]
+        for alpha, budget, recent in ((0.6, 14, 3), (0.9, 10, 0)):
+            result = oracle_a2sf.run(inputs, {"forgetting": alpha, "recent": recent}, budget)
+            rows = by_group(prompt_probabilities(layer, 25), 2).sum(axis=1)
+            for head in range(2):
+                held, sums = list(range(25)), {j: 0.0 for j in range(25)}
+                for i in range(25):
+                    sums = {j: alpha * sums[j] + rows[head, i, j] for j in held}
+                keys = np.vstack([layer.k[head], layer.step_k[head]])
+                for token in range(24, 45):
+                    if token >= 25:
+                        held.append(token)
+                        p = sum(attend(layer.step_q[h, token - 25], keys[held], keys[held])[1]
+                                for h in range(4 * head, 4 * head + 4))
+                        sums = {j: alpha * sums.get(j, 0.0) + p[place] for place, j in enumerate(held)}
+                    while len(held) > budget:
+                        held.remove(min(held[:len(held) - recent], key=lambda j: sums[j]))
+                self.assertEqual(result["layers.1.indices"][head].tolist(), held)
 
     def test_decode_removes_the_least_of_all_but_the_newest(self):
         sums = np.array([3.0, 0.5, 2.0, 0.4, 0.1, 0.2])

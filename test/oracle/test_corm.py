@@ -80,6 +80,9 @@ class Corm(unittest.TestCase):
         self.assertEqual(oracle_corm.kept_entries(hits, 2, 4).tolist(), [2, 4, 5, 6])
         self.assertEqual(oracle_corm.kept_entries(hits, 2, 3).tolist(), [2, 5, 6])
         self.assertEqual(oracle_corm.kept_entries(hits, 2, 1).tolist(), [6])
+        hits[5:] = 9
+        self.assertEqual(oracle_corm.kept_entries(hits, 2, 4).tolist(), [2, 4, 5, 6])
+        self.assertEqual(oracle_corm.kept_entries(np.zeros(3, int), 5).tolist(), [0, 1, 2])
 
     def test_cap_bounds_every_length(self):
         for rows in heads(run(problem(tokens=90, group=4, steps=20), 30, window=16, recent=8), "indices"):
@@ -98,6 +101,14 @@ class Level(unittest.TestCase):
         np.testing.assert_allclose(got[0, 0, :2], [1.0, 1.0])
         self.assertTrue(np.isnan(got[0, 0, 2]))
         np.testing.assert_allclose(got[0, 1], [0.6, 0.6, 1.8])
+
+    def test_counts_of_rows(self):
+        history = RatioHistory(np.array([[7.0, 7.0, 7.0], [1.0, 0.9, 0.2], [1.5, 1.1, np.nan]]), 2)
+        self.assertEqual(history.hits().tolist(), [2, 1, 0])
+        self.assertEqual(history.misses().tolist(), [0, 1, 1])
+        history.push(np.array([0.5, 0.5, 2.0, 3.0]))
+        self.assertEqual(history.hits().tolist(), [1, 1, 1, 1])
+        self.assertEqual(history.misses().tolist(), [1, 1, 0, 0])
 
     def test_a_ratio_next_to_the_level_counts_as_fragile_only_if_it_decides(self):
         for ratios, want in (([[1.0 + 5e-6, 0.1]], [0.0]), ([[1.0, 0.1]], []), ([[1.0 + 5e-6, 0.1], [2.0, 0.1]], [])):

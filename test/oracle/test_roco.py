@@ -7,7 +7,7 @@ import numpy as np
 
 import oracle_dense
 import oracle_roco
-from oracle_support import attend, layers_of
+from oracle_support import attend, layers_of, prompt_probabilities
 from test_oracles import heads, problem
 
 
@@ -51,6 +51,25 @@ class Decoding(unittest.TestCase):
         self.assertEqual(oracle_roco.victims(mean, deviation, 3, 1).tolist(), [2])
         self.assertEqual(oracle_roco.victims(mean, deviation, 3, 2).tolist(), [0, 2])
         self.assertEqual(oracle_roco.victims(mean, deviation, 1, 1).tolist(), [0])
+
+    def test_spread_is_the_standard_deviation_of_the_rows_that_saw_it(self):
+        rng = np.random.default_rng(5)
+        rows, spread = rng.random((7, 4)), oracle_roco.Spread(4)
+        visible = np.arange(7)[:, None] >= np.array([0, 2, 5, 6])
+        spread.add(np.where(visible, rows, 0.0), visible)
+        np.testing.assert_allclose(spread.mean(), [rows[seen, j].mean() for j, seen in enumerate(visible.T)])
+        np.testing.assert_allclose(spread.deviation(), [rows[seen, j].std() for j, seen in enumerate(visible.T)],
+                                   atol=1e-8)
+
+    def test_b_less_r_entries_are_feasible(self):
+        mean, deviation = 1.0 - 0.05 * np.arange(10), 0.01 * np.arange(1, 11)
+        spread = oracle_roco.Spread(10)
+        spread.add(np.array([mean + deviation, mean - deviation]), np.ones((2, 10), bool))
+        settings = {"recent_ratio": 0.3, "protect": 0}
+        self.assertEqual(oracle_roco.decode_victim(spread, 9, settings).tolist(), [6])
+        self.assertEqual(oracle_roco.decode_victim(spread, 9, {**settings, "recent_ratio": 0.0}).tolist(), [8])
+        self.assertEqual(oracle_roco.decode_victim(spread, 9, {"recent_ratio": 0.0, "protect": 6}).tolist(), [8])
+        self.assertEqual(oracle_roco.decode_victim(spread, 9, {"recent_ratio": 0.6, "protect": 6}).tolist(), [3])
 
     def test_without_r_and_protection_the_least_mean_goes(self):
         # B of the B + 1 entries are feasible: all but the one of largest deviation.
@@ -109,16 +128,27 @@ class Encoding(unittest.TestCase):
         self.assertEqual(spread.seen.tolist(), list(range(40, 0, -1)))
         self.assertAlmostEqual(spread.total.sum(), 40.0)
 
+    def test_rows_are_means_over_the_group(self):
+        layer = layers_of(problem(tokens=30, group=4, steps=0))[0]
+        rows, seen = oracle_roco.group_rows(layer, 1, np.arange(30), np.arange(30))
+        np.testing.assert_allclose(rows, prompt_probabilities(layer, 30)[4:].mean(axis=0), atol=1e-15)
+        self.assertTrue(np.array_equal(seen, np.tri(30, dtype=bool)))
+
     def test_first_eviction_by_hand(self):
-        layer = layers_of(problem(tokens=30, group=2, steps=0))[0]
-        settings = {**oracle_roco.DEFAULTS, "stride": 2, "protect": 5, "encode_ratio": 0.3, "keep_attention": True}
-        kept, _ = oracle_roco.encode(layer, 0, 28, settings)
-        rows, seen = oracle_roco.group_rows(layer, 0, np.arange(30), np.arange(30))
-        mean = rows.sum(axis=0) / seen.sum(axis=0)
-        spread = np.sqrt((rows ** 2).sum(axis=0) / seen.sum(axis=0) - mean ** 2)
-        feasible = sorted(range(4, 25), key=lambda j: spread[j])[:28 - 8 - 4]
-        gone = sorted(feasible, key=lambda j: mean[j])[:2]
-        self.assertEqual(kept.tolist(), [j for j in range(30) if j not in gone])
+        changed = 0
+        for layer in layers_of(problem(tokens=34, group=2, steps=0)):
+            rows = prompt_probabilities(layer, 34)[:2].mean(axis=0)
+            mean = rows.sum(axis=0) / np.arange(34, 0, -1)
+            spread = np.sqrt((rows ** 2).sum(axis=0) / np.arange(34, 0, -1) - mean ** 2)
+            for ratio in (0.1, 0.51, 0.66, 0.72, 0.77, 0.8):
+                settings = {**oracle_roco.DEFAULTS, "stride": 2, "protect": 5, "encode_ratio": ratio,
+                            "keep_attention": True}
+                kept, _ = oracle_roco.encode(layer, 0, 32, settings)
+                feasible = sorted(range(4, 29), key=lambda j: spread[j])[:32 - int(ratio * 32) - 4]
+                gone = sorted(feasible, key=lambda j: mean[j])[:2]
+                self.assertEqual(kept.tolist(), [j for j in range(34) if j not in gone])
+                changed += gone != sorted(range(4, 29), key=lambda j: mean[j])[:2]
+        self.assertGreater(changed, 2)
 
     def test_a_prompt_that_fits_is_kept(self):
         inputs = problem(tokens=30, group=2, steps=4)
