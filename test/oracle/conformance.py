@@ -26,7 +26,7 @@ from safetensors_io import write_safetensors
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kvasir", required=True, help="the driver to test")
-    parser.add_argument("--method", required=True, choices=METHODS)
+    parser.add_argument("--method", required=True, choices=METHODS + UNSHIPPED)
     parser.add_argument("--target", default=None, help="cpu or reference; the driver's default otherwise")
     parser.add_argument("--filter", default="", help="only cases whose name contains this text")
     parser.add_argument("--file", default=None, help="run this method file instead of the shipped one")

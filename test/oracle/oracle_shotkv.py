@@ -3,9 +3,10 @@
 
 `shots` lists the examples as start, end, start, end, ... prompt rows, in order and disjoint; all other prompt rows stay.
 
-Readings; the publication leaves the formulas open. A token's attention is the sum over the last `window` prompt rows,
-heads and layers. Shots go by descending mean, ties to the first; one that does not fit is skipped and a later one may
-fit. B counts the rows outside the shots: when they alone exceed B they stay and no shot does. T <= B keeps all.
+Readings; formulas and defaults are unsure, no code was at hand. A token's attention is the sum over the last `window`
+prompt rows, heads and layers. Shots go by descending mean, ties to the first; one that does not fit is skipped and a
+later one may fit. B counts the rows outside the shots: when they alone exceed B they stay and no shot does. T <= B
+keeps all.
 Decode: after step s (from 0) the best max(1, floor(decode_ratio * (s + 1))) generated entries stay, by the sum over all
 query heads of the step's own probabilities, one set for a layer; the newest entry competes. The attention of the
 step is before the cut. decode_ratio = 1 keeps everything.

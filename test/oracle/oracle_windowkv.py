@@ -4,9 +4,9 @@
 `suffix` rows score and stay; 0 means 32 for the strategy max (question answering) and 16 for average, which is how the
 task class of the paper's classifier enters. B includes the suffix: the mean block budget of a layer is C = B - suffix.
 
-Readings. L must be a multiple of `shared_layers`; with a single group its budget is C. Whole blocks are dropped, so
-that a layer may hold up to one block less one token above its budget when the short last block goes. T <= B keeps
-all, B <= suffix the newest B. Half a block is at least one token.
+Readings. The number of the publication is unsure. L must be a multiple of `shared_layers`; with a single group its
+budget is C. Whole blocks are dropped: when the short last block is among them, a layer may hold up to W - 1 tokens more
+than its budget. T <= B keeps all, B <= suffix the newest B. Half a block is at least one token.
 """
 import numpy as np
 

@@ -37,6 +37,9 @@ class Cake(unittest.TestCase):
         final = cake.held_after_prompt(wanted, 5 * 20, 128, False)
         self.assertLessEqual(sum(cascade), sum(final))
         self.assertLessEqual(max(abs(a - b) for a, b in zip(cascade, final)), 1)   # one entry of rounding
+        whole = [1.0, 1.0, 2.0, 4.0, 8.0]                    # every share of 128 is an integer: nothing is rounded
+        self.assertEqual(cake.held_after_prompt(whole, 128, 500, True), [8, 8, 16, 32, 64])
+        self.assertEqual(cake.held_after_prompt(whole, 128, 500, False), [8, 8, 16, 32, 64])
         s = cake.entry_scores(rows[2], 1, 200, 5, "avg")[0]
         first = top_k(s, 60)
         self.assertTrue(np.array_equal(first[top_k(s[first], final[2])], top_k(s, final[2])))

@@ -128,6 +128,13 @@ class Driver(unittest.TestCase):
             done = self.run_driver(folder, "--method", "h2o", "--filter", "rows")
             self.assertEqual((done.returncode, done.stdout.strip()), (0, "PASS 2 cases"), done.stdout)
 
+    def test_methods_without_a_file_yet_run_from_any_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for method, case in (("laq", "short-draft"), ("fastgen", "short-history")):
+                path = self.write(folder, f"{method}\n")
+                done = self.run_driver(folder, "--method", method, "--file", path, "--filter", case)
+                self.assertEqual((done.returncode, done.stdout.strip()), (0, "PASS 1 cases"), done.stderr)
+
     def test_no_case_is_not_a_pass(self):
         with tempfile.TemporaryDirectory() as folder:
             self.assertEqual(self.run_driver(folder, "--method", "knorm", "--filter", "nothing").returncode, 1)

@@ -19,7 +19,8 @@ class ExtraCases(unittest.TestCase):
                 self.assertLessEqual(set(case.params), set(oracle_of(method).DEFAULTS), f"{method} {case.name}")
 
     def test_parameters_change_the_result(self):
-        idle = {"no-draft", "ratio-0", "rho-1", "recent-100", "recovery-0", "waits", "interval-2", "list-too-long", "list-outside"}
+        idle = {"no-draft", "ratio-0", "rho-1", "recent-100", "recovery-0", "waits", "interval-2", "list-too-long",
+                "list-outside"}
         for method in extra_cases.NAMES:
             for name, fields in extra_cases.MORE[method][:2]:
                 case = next(c for c in cases_for(method) if c.name == name)
