@@ -72,6 +72,19 @@ class Selection(unittest.TestCase):
         self.assertEqual(heads(result, "indices", 0)[0].tolist(), list(range(70)))
         self.assertEqual(len(heads(result, "indices", 1)[0]), 120 - oracle_compresskv.layer_budgets([0.95, 0.05], 60)[0])
 
+    def test_a_budget_of_the_window_keeps_the_newest(self):
+        for budget in (8, 5):
+            result = oracle_compresskv.run(problem(tokens=70, group=2, steps=0), {}, budget)
+            self.assertEqual(heads(result, "indices", 1)[1].tolist(), list(range(70 - budget, 70)))
+            self.assertNotIn("layers.0.scores", result)
+
+    def test_scores_force_the_window(self):
+        inputs = problem(tokens=50, group=2, steps=0)
+        got = oracle_compresskv.run(inputs, {}, 40)["layers.0.scores"]
+        self.assertTrue(np.isinf(got[:, 42:]).all())
+        want = oracle_compresskv.shared_scores(layers_of(inputs)[0], oracle_compresskv.DEFAULTS, slice(None))
+        np.testing.assert_allclose(got[:, :42], [want, want], rtol=1e-6)
+
 
 class Calibration(unittest.TestCase):
     def test_a_repeated_id_counts_more_than_once(self):
@@ -90,6 +103,8 @@ class Calibration(unittest.TestCase):
     def test_importance_sums_to_one_whatever_the_size_of_a_data_set(self):
         got = oracle_compresskv.layer_importance([[[1.0, 3.0]] * 10, [[3.0, 1.0]]])
         np.testing.assert_allclose(got, [0.5, 0.5])
+        got = oracle_compresskv.layer_importance([[[1.0, 3.0], [0.0, 4.0]], [[3.0, 1.0]]])
+        np.testing.assert_allclose(got, [(1 / 8 + 3 / 4) / 2, (7 / 8 + 1 / 4) / 2])
 
     def test_error_of_an_output(self):
         weights = np.eye(3)

@@ -27,7 +27,7 @@ class HeadKv(unittest.TestCase):
         self.assertEqual(oracle_headkv.head_budgets([[1, 2], [5, 2]], 30).tolist(), [[18, 26], [50, 26]])
         self.assertEqual(oracle_headkv.head_budgets([[1, 2], [5, 2]], 30, temperature=2.0).tolist(),
                          [[12, 19], [69, 19]])
-        self.assertEqual(oracle_headkv.group_budgets(np.array([[18, 26], [51, 26]]), 1).tolist(), [[22], [38]])
+        self.assertEqual(oracle_headkv.group_budgets(np.array([[18, 26], [51, 28]]), 1).tolist(), [[22], [40]])
 
     def test_larger_beta_shares_less(self):
         table = [[1.0, 3.0]]
@@ -61,6 +61,13 @@ class HeadKv(unittest.TestCase):
         self.assertEqual(len(heads(result, "indices")[0]), 60)
         self.assertEqual([len(rows) for rows in heads(result, "indices", 1)], [24, 24])
 
+    def test_budgets_of_all_rows_and_of_the_window(self):
+        inputs = problem(tokens=60, group=2, steps=0)
+        self.assertEqual(heads(oracle_headkv.run(inputs, SMALL, 60), "indices")[1].tolist(), list(range(60)))
+        for budget in (16, 9):
+            result = oracle_headkv.run(inputs, SMALL, budget, np.array([[1, 2, 3, 4], [4, 3, 2, 1.0]]))
+            self.assertEqual(heads(result, "indices", 1)[0].tolist(), list(range(60 - budget, 60)))
+
     def test_query_heads_have_budgets_of_their_own(self):
         inputs = problem(tokens=120, group=2, steps=0)
         table = np.array([[4, 1, 1, 2], [1, 1, 1, 1.0]])
@@ -76,6 +83,8 @@ class Calibration(unittest.TestCase):
         steps = [self.rows, self.rows]
         got = oracle_headkv.copy_scores(steps, [7, 8, 9, 9], (1, 3), [9, 8])
         np.testing.assert_allclose(got, [[0.5, 0.0], [0.5, 0.0]])
+        got = oracle_headkv.copy_scores(steps, [7, 8, 9, 9], (1, 3), [9, 9])
+        np.testing.assert_allclose(got, [[1.0, 0.0], [0.0, 0.0]])
 
     def test_reason_adds_the_mass_of_the_top_keys_in_the_needle(self):
         got = oracle_headkv.reason_scores([self.rows], (1, 3))
