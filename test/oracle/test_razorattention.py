@@ -7,7 +7,7 @@ import numpy as np
 import oracle_dense
 import oracle_razorattention as oracle
 from compare import relative_l2
-from oracle_support import layers_of
+from oracle_support import EXACT, layers_of
 from test_oracles import heads, problem
 
 SMALL = {"sinks": 3, "local": 12}
@@ -73,9 +73,16 @@ class Razor(unittest.TestCase):
     def test_buffer_follows_prompt_or_length(self):
         p = {**oracle.DEFAULTS, "local": 5}
         self.assertEqual([oracle.buffer_length(n, p) for n in (20, 25, 30, 101)], [5, 5, 6, 20])
-        inputs = problem(tokens=100, steps=30)
+        inputs = problem(tokens=100, steps=29)
         counts = [len(oracle.run(inputs, {"local": 5, "buffer": b})["layers.0.indices"][0]) for b in ("prompt", "length")]
-        self.assertEqual(counts, [4 + 20 + 1, 4 + 26 + 1])
+        self.assertEqual(counts, [4 + 20 + 1, 4 + 25 + 1])
+
+    def test_only_the_compensation_entry_is_inexact(self):
+        result = oracle.run(problem(tokens=60, steps=2), SMALL, retrieval=[[False, True], [True, True]])
+        short, full = result[EXACT][0, "k"]
+        self.assertEqual(np.flatnonzero(~short).tolist(), [3])
+        self.assertTrue(full.all())
+        self.assertEqual(result["layers.0.counts.0"].tolist(), [1] * 3 + [62 - 15] + [1] * 12)
 
     def test_published_code_appends(self):
         settings = {"local": 16, "share": 0, "weighted": False, "absorb": False}
