@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import extra_cases
+import table_cases
 from oracle_support import CALIB, recorded_gaps, resolve_budget, rope
 from safetensors_io import BF16, METADATA, to_bf16
 
@@ -20,10 +21,12 @@ THETA = 10000.0
 METHODS = ["dense", "streaming-llm", "knorm", "snapkv", "h2o", "tova", "ada-snapkv", "pyramidkv", "kivi", "quarot",
            "pca", "tome-merge", "snapkv+kivi"]
 # An oracle and cases are here, the method file is not: conformance.py takes these names, tests of every method do not.
-UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv", "evolkv", "zigzagkv"] + extra_cases.NAMES
+UNSHIPPED = ["a2sf", "roco", "corm", "scissorhands", "scope", "dbudgetkv", "evolkv", "zigzagkv",
+             *extra_cases.NAMES, *table_cases.NAMES]
 _ROUND = {"F32": np.float32, "F16": np.float16, "BF16": to_bf16}
-UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"} | extra_cases.UNBUDGETED
-WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv", "zigzagkv"} | set(extra_cases.WINDOWS)
+UNBUDGETED = {"dense", "kivi", "quarot", "pca", "dbudgetkv"} | extra_cases.UNBUDGETED | table_cases.UNBUDGETED
+WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv", "zigzagkv",
+            *extra_cases.WINDOWS, *table_cases.WINDOWS}
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"} | extra_cases.ALL_ROWS    # need the queries of the whole prompt
 
 
@@ -55,6 +58,7 @@ class Case:
     task_rows: int = 0               # > 0: a second pass of so many rows (extra_cases.py)
     draft_rows: int = 0              # > 0: queries of a draft answer
     classes: bool = False            # give token classes
+    tables: str = ""                 # the method whose calibrated tables are given (table_cases.py)
     seed: int = 0
     inputs: dict = None              # filled by generate()
     rejected: str = None             # a word of the message when the call must exit with code 2
@@ -112,6 +116,7 @@ def make_inputs(case):
     if case.calib_tokens:
         inputs[CALIB] = calib
     extra_cases.add_extras(inputs, case, act)
+    table_cases.add_tables(inputs, case)
     return inputs
 
 
@@ -195,7 +200,7 @@ class _Sampler:
 def cases_for(method):
     """Every case of a method, the most telling first."""
     cases = _without_budget(method) if method in UNBUDGETED else _with_budget(method)
-    cases = extra_cases.adapt(method, cases)
+    cases = table_cases.adapt(method, extra_cases.adapt(method, cases))
     return [replace(case, seed=17 * number) for number, case in enumerate(cases)]
 
 
@@ -235,7 +240,7 @@ def _with_budget(method):
 def _window_of(method):
     """Rows of q that the defaults need; 0 for a method that reads no query at the prompt."""
     rows = {"snapkv": 64, "snapkv+kivi": 64, "pyramidkv": 64, "ada-snapkv": 32, "tova": 1, "scope": 8, "evolkv": 32,
-            "zigzagkv": 64, **extra_cases.WINDOWS}
+            "zigzagkv": 64, **extra_cases.WINDOWS, **table_cases.WINDOWS}
     return rows.get(method, 0)
 
 

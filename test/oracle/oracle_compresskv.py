@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """CompressKV (arXiv 2508.02401): four query heads per layer vote for one index set; measured errors set layer budgets.
 
-Budgets count the window. Calibrated tables come as arguments: `heads`, the voting query heads of each layer, and
-`importance` [L], which sums to 1; without them every head votes and budgets are equal. Chosen where the
-specification leaves a choice: halves round to even; equal scores and importances go to the lower number; a C below
-the floor is the floor; capped layers that cannot take more leave the total short. A budget that T exceeds no longer
-keeps all of the layer, one of at most w the newest.
+Budgets count the window. Calibrated tables come as arguments or with the inputs (table_cases.py): `heads`, the voting
+query heads of each layer, and `importance` [L], which sums to 1; without them every head votes and budgets are equal.
+Chosen where the specification leaves a choice: halves round to even; equal scores and importances go to the lower
+number; a C below the floor is the floor; capped layers that cannot take more leave the total short. A budget that T
+exceeds no longer keeps all of the layer, one of at most w the newest.
 """
 import numpy as np
 
@@ -89,6 +89,8 @@ def choose(layer, p, heads, budget):
 def run(inputs, params, budget, heads=None, importance=None):
     """heads: per layer the query heads that vote. importance: [L]. B = mean over layers; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
+    heads = inputs.get("table.voting_heads") if heads is None else heads
+    importance = inputs.get("table.importance") if importance is None else importance
     layers, result = layers_of(inputs), {}
     budgets = [budget] * len(layers)
     if importance is not None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """DuoAttention (arXiv 2410.10819), deployed: retrieval heads keep all, streaming heads sinks and the newest.
 
-Which KV heads are retrieval heads comes from gates [L, Hkv] (trained, or the training-free score below): the share
-`sparsity` of lowest gates streams. The prompt is read in one piece with full attention; a streaming head is trimmed
-to n_s + n_r entries after it and after every step, whose own attention may see one more. Chosen where the
-specification leaves a choice: the tie-breaking noise is an argument and 0 by default, so equal gates at the threshold
-are all retrieval heads; the quantile interpolates linearly. Training of the gates is not transcribed.
+Which KV heads are retrieval heads comes from gates [L, Hkv] (trained, or the training-free score below), an argument
+or with the inputs (table_cases.py): the share `sparsity` of lowest gates streams. The prompt is read in one piece
+with full attention; a streaming head is trimmed to n_s + n_r entries after it and after every step, whose own
+attention may see one more. Chosen where the specification leaves a choice: the tie-breaking noise is an argument and
+0 by default, so equal gates at the threshold are all retrieval heads; the quantile interpolates linearly. Training of
+the gates is not transcribed.
 """
 import math
 
@@ -47,6 +48,7 @@ def run(inputs, params, budget=None, gates=None):
     """gates [L, Hkv]; without them every head streams. budget must be None."""
     assert budget is None
     p = parameters(DEFAULTS, inputs, params)
+    gates = inputs.get("table.gates") if gates is None else gates
     retrieval = None if gates is None else retrieval_heads(gates, p["sparsity"])
     result = {}
     for layer in layers_of(inputs):

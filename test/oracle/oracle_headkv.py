@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """HeadKV (arXiv 2410.19258): SnapKV's choice with budgets per head from calibrated retrieval(-reasoning) scores.
 
-The table comes as the argument `table` [L, Hq]; without one all shares are equal. B counts the window, the pool and
-the base are of the B - w entries of the prefix. Chosen where the specification leaves a choice: per KV head the
-group's budgets are averaged after they are rounded, then rounded again (halves to even, each time); the scores of a
-group are pooled per query head, then averaged, as SnapKV; an answer's top key is the lowest of equals.
+The table [L, Hq] comes as an argument or with the inputs (table_cases.py); without one all shares are equal. B counts
+the window, the pool and the base are of the B - w entries of the prefix. Chosen where the specification leaves a
+choice: per KV head the group's budgets are averaged after they are rounded, then rounded again (halves to even, each
+time); the scores of a group are pooled per query head, then averaged, as SnapKV; an answer's top key is the lowest of
+equals.
 """
 import math
 
@@ -76,6 +77,7 @@ def choose(layer, p, budget, prefix_budgets):
 def run(inputs, params, budget, table=None):
     """Mean over all heads = B (up to rounding and heads that are shorter than their budget); decode appends."""
     p = parameters(DEFAULTS, inputs, params)
+    table = inputs.get("table.head_scores") if table is None else table
     layers, result = layers_of(inputs), {}
     if p["granularity"] == "query_head":
         layers = [by_query_head(layer) for layer in layers]

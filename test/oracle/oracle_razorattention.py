@@ -2,15 +2,16 @@
 """RazorAttention (arXiv 2407.15891): retrieval heads keep all; the others sinks, the newest and one mean entry.
 
 A short head of N entries keeps the first N0 and the last Lh = max(S0, N // C); the N_d between become one
-compensation entry, the mean of their (rotated) keys and of their values, which attention counts N_d times: ln(N_d)
-is added to its logit. Which KV heads are retrieval heads comes as an argument [L, Hkv].
+compensation entry, the mean of their (rotated) keys and of their values, which attention counts N_d times: ln(N_d) is
+added to its logit. Which KV heads are retrieval heads [L, Hkv] comes as an argument or with the inputs
+(table_cases.py).
 
 Chosen where the specification leaves a choice: in decode the entry that leaves the recent ones joins the running mean
 (absorb=false appends without dropping, as the published code does, with weighted=false, share=0, local=252);
 buffer=prompt fixes Lh at the end of the prompt, buffer=length lets N // C follow the length; a share of heads is
 rounded (halves to even) but at least one head. In the output the compensation entry stands between sinks and recent
-entries, with the index and position of the first entry it stands for and N_d as its count. The bound on the
-attention range of ALiBi models is not transcribed.
+entries, with the index and position of the first entry it stands for and N_d as its count. The bound on the attention
+range of ALiBi models is not transcribed.
 """
 import math
 from dataclasses import replace
@@ -104,6 +105,7 @@ def run(inputs, params, budget=None, retrieval=None):
     """retrieval: bool [L, Hkv], None = no retrieval head. budget must be None."""
     assert budget is None
     p = parameters(DEFAULTS, inputs, params)
+    retrieval = inputs.get("table.retrieval") if retrieval is None else retrieval
     result = {}
     for layer in layers_of(inputs):
         short = [head for head in range(layer.heads) if retrieval is None or not retrieval[layer.index][head]]

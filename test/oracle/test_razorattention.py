@@ -74,7 +74,8 @@ class Razor(unittest.TestCase):
         p = {**oracle.DEFAULTS, "local": 5}
         self.assertEqual([oracle.buffer_length(n, p) for n in (20, 25, 30, 101)], [5, 5, 6, 20])
         inputs = problem(tokens=100, steps=29)
-        counts = [len(oracle.run(inputs, {"local": 5, "buffer": b})["layers.0.indices"][0]) for b in ("prompt", "length")]
+        results = [oracle.run(inputs, {"local": 5, "buffer": buffer}) for buffer in ("prompt", "length")]
+        counts = [len(result["layers.0.indices"][0]) for result in results]
         self.assertEqual(counts, [4 + 20 + 1, 4 + 25 + 1])
 
     def test_only_the_compensation_entry_is_inexact(self):

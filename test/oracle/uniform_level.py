@@ -11,7 +11,7 @@ MARGIN = 2e-5    # relative distance from the level within which f32 may decide 
 
 
 def prompt_ratios(probabilities, tokens):
-    """p / (1 / t) [..., rows, T] of the last rows of a prompt; NaN where a key is not visible. Row i (0-based) has t = i + 1."""
+    """p / (1 / t) [..., rows, T] of the last rows of a prompt, t = i + 1 for row i; NaN where a key is not visible."""
     rows = probabilities.shape[-2]
     length = np.arange(tokens - rows, tokens) + 1
     ratios = probabilities / (1.0 / length[:, None])
