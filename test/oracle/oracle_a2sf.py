@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A2SF (arXiv 2407.20485): accumulated attention in which older query rows are forgotten geometrically.
 
-Chosen where the specification leaves a choice: B = heavy + recent entries; recent = B // 2 by default, as the
-equal defaults of heavy and recent of the class say; of two equal sums the older entry stays, also in decode.
-The evaluation-only form, which masks row by row inside a prefill, is not transcribed.
+Chosen where what is published leaves a choice: B = heavy + recent entries; recent = B // 2 by default, as the equal
+defaults of heavy and recent of the class say; of two equal sums the older entry stays, also in decode. The
+evaluation-only form, which masks row by row inside a prefill, is not transcribed.
 """
 import numpy as np
 

@@ -3,12 +3,13 @@
 
 Budgets count the window. Calibrated tables come as arguments or with the inputs (table_cases.py): `heads`, the voting
 query heads of each layer, and `importance` [L], which sums to 1; without them every head votes and budgets are equal.
-Chosen where the specification leaves a choice: halves round to even; equal scores and importances go to the lower
+Chosen where what is published leaves a choice: halves round to even; equal scores and importances go to the lower
 number; a C below the floor is the floor; capped layers that cannot take more leave the total short. A budget that T
 exceeds no longer keeps all of the layer, one of at most w the newest.
 """
 import numpy as np
 
+from integer_budgets import rounded
 from oracle_support import (RowCache, decode_by_appending, forced, layers_of, parameters, pool, prompt_probabilities,
                             top_k, write_layer)
 
@@ -55,8 +56,8 @@ def layer_budgets(importance, capacity, floor=32, ceiling=3):
     """B_l [L] with sum C L: clip(floor + round(imp (C L - floor L)), floor, ceiling C), then sweeps of one."""
     importance = np.asarray(importance, np.float64)
     layers, floor, most = len(importance), min(floor, capacity), ceiling * capacity
-    raw = floor + np.rint(importance * (capacity - floor) * layers)
-    budgets = np.clip(raw, floor, most).astype(int)
+    raw = floor + rounded(importance * (capacity - floor) * layers)
+    budgets = np.clip(raw, floor, most)
     missing = capacity * layers - int(budgets.sum())
     order = np.argsort(-importance if missing > 0 else importance, kind="stable")
     while missing:

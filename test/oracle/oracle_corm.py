@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """CORM (arXiv 2404.15949): an entry stays if any of the last w queries gave it at least uniform attention.
 
-Bits of the query heads of a group are ORed; entries differ per head (ragged). Nothing leaves before w queries
-exist. The budget is an optional cap. Open in the specification and chosen here: w = r = 256; level=length compares
-with 1 / (all tokens so far), level=cached with 1 / (entries held); when more than a cap of C entries would stay, the
-newest min(r, C) and those of the others with the most set rows stay (older first among equals), and T <= C alone
-does not keep an entry without bits.
+Bits of the query heads of a group are ORed; entries differ per head (ragged). Nothing leaves before w queries exist.
+The budget is an optional cap. Open in what is published and chosen here: w = r = 256; level=length compares with 1 /
+(all tokens so far), level=cached with 1 / (entries held); when more than a cap of C entries would stay, the newest
+min(r, C) and those of the others with the most set rows stay (older first among equals), and T <= C alone does not
+keep an entry without bits.
 """
 import numpy as np
 

@@ -7,9 +7,9 @@ budget. order=position is the paper: the first `safe` entries stay, the others l
 published script (with metric=last, theta=0.05, safe=8): the newest `safe` stay, each head drops by ascending
 accumulated attention. metric=rows takes the last `window` rows, each key's sum over the number of rows that see it.
 
-Chosen where the specification leaves a choice: norms=group takes the group-mean row of each KV head, norms=query
-averages the norms of all query heads; N(0) = 0 loses nothing; among equal sums the older entry leaves first. An
-order by another scorer is not transcribed.
+Chosen where what is published leaves a choice: norms=group takes the group-mean row of each KV head, norms=query
+averages the norms of all query heads; N(0) = 0 loses nothing; among equal sums the older entry leaves first. An order
+by another scorer is not transcribed.
 """
 import numpy as np
 

@@ -4,7 +4,7 @@
 Which KV heads are retrieval heads comes from gates [L, Hkv] (trained, or the training-free score below), an argument
 or with the inputs (table_cases.py): the share `sparsity` of lowest gates streams. The prompt is read in one piece
 with full attention; a streaming head is trimmed to n_s + n_r entries after it and after every step, whose own
-attention may see one more. Chosen where the specification leaves a choice: the tie-breaking noise is an argument and
+attention may see one more. Chosen where what is published leaves a choice: the tie-breaking noise is an argument and
 0 by default, so equal gates at the threshold are all retrieval heads; the quantile interpolates linearly. Training of
 the gates is not transcribed.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """EvolKV (arXiv 2509.08315): SnapKV with a budget per layer that a search found; here its completion and selection.
 
-The vector k [L] counts the window. Open in the specification, chosen here: the smoothing of the objective's cache
+The vector k [L] counts the window. Open in what is published, chosen here: the smoothing of the objective's cache
 term is the linear one; halves round to even; equal remainders go to the lower layer; after completion k is brought
 into [w + 1, T] and the total repaired by steps of one, by remainders first. A mean budget at or below the window
 keeps the newest B, one of at least T all.
@@ -26,7 +26,7 @@ def completed(budgets, target, low=1, high=None):
     """Integers near k + A k / sum(k), A = c L - sum(k), with sum c L and every one in [low, high]."""
     budgets = np.asarray(budgets, np.float64)
     high = np.inf if high is None else high
-    wanted = budgets * (1 + (target * len(budgets) - budgets.sum()) / budgets.sum())
+    wanted = budgets + (target * len(budgets) - budgets.sum()) * budgets / budgets.sum()
     whole = np.clip(np.rint(wanted), low, high)
     missing = int(target * len(budgets) - whole.sum())
     step = np.sign(missing)

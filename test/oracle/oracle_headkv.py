@@ -2,7 +2,7 @@
 """HeadKV (arXiv 2410.19258): SnapKV's choice with budgets per head from calibrated retrieval(-reasoning) scores.
 
 The table [L, Hq] comes as an argument or with the inputs (table_cases.py); without one all shares are equal. B counts
-the window, the pool and the base are of the B - w entries of the prefix. Chosen where the specification leaves a
+the window, the pool and the base are of the B - w entries of the prefix. Chosen where what is published leaves a
 choice: per KV head the group's budgets are averaged after they are rounded, then rounded again (halves to even, each
 time); the scores of a group are pooled per query head, then averaged, as SnapKV; an answer's top key is the lowest of
 equals.
@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 import oracle_snapkv
+from integer_budgets import rounded
 from oracle_support import (RowCache, by_query_head, decode_by_appending, forced, layers_of, parameters, top_k,
                             write_layer)
 
@@ -56,12 +57,12 @@ def head_budgets(table, prefix_budget, beta=1.5, temperature=1.0):
         share = share ** temperature
         share = share / share.sum()
     pool = math.floor(prefix_budget / beta)
-    return np.rint(share * pool * table.size + prefix_budget - pool).astype(int)
+    return rounded(share * pool * table.size + prefix_budget - pool)
 
 
 def group_budgets(budgets, heads):
     """[L, Hkv] of [L, Hq]: the rounded mean of each group."""
-    return np.rint(budgets.reshape(len(budgets), heads, -1).mean(axis=2)).astype(int)
+    return rounded(budgets.reshape(len(budgets), heads, -1).mean(axis=2))
 
 
 def choose(layer, p, budget, prefix_budgets):

@@ -6,7 +6,7 @@ compensation entry, the mean of their (rotated) keys and of their values, which 
 added to its logit. Which KV heads are retrieval heads [L, Hkv] comes as an argument or with the inputs
 (table_cases.py).
 
-Chosen where the specification leaves a choice: in decode the entry that leaves the recent ones joins the running mean
+Chosen where what is published leaves a choice: in decode the entry that leaves the recent ones joins the running mean
 (absorb=false appends without dropping, as the published code does, with weighted=false, share=0, local=252);
 buffer=prompt fixes Lh at the end of the prompt, buffer=length lets N // C follow the length; a share of heads is
 rounded (halves to even) but at least one head. In the output the compensation entry stands between sinks and recent

@@ -8,7 +8,7 @@ mode=decoding: B counts generated entries, the prompt stays. mode=encoding: the 
 time; decode appends. mode=auto: B counts all entries; a prompt that fits leaves B - T to generated ones, another is
 read as by encoding and then competes with what is generated.
 
-Chosen where the specification leaves a choice: among equal sd or mu the older entry comes first, also when entries
+Chosen where what is published leaves a choice: among equal sd or mu the older entry comes first, also when entries
 with sd = inf have to enter the feasible set (small M: sinks before newest); a feasible set has at least one entry;
 cap=total makes M = B (all of the budget), cap=ratio is the published M = floor(rho T) + stride with B = floor(rho T);
 a prompt whose length and stride admit no target N >= 1 is refused. The streaming switch, which attends at cache

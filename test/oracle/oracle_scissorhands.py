@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Scissorhands (arXiv 2305.17118): count how often an entry was below average, drop the worst when the cache is full.
 
-u = rows of the last w queries that saw the entry and gave it (mean over the group) less than 1 / t, with t the
-number of entries the row saw. When more than B are held, the m entries of largest u go, the oldest first among
-equals; u of the newest r counts as 0. Chosen where the specification leaves a choice: m = max(1, floor(drop B));
-after a prompt of T > B, prompt=once drops the T - B worst (B stay), prompt=repeat drops m at a time until at most B
-stay; every layer has the same B (budgets that grow with depth were set by hand in the paper).
+u = rows of the last w queries that saw the entry and gave it (mean over the group) less than 1 / t, with t the number
+of entries the row saw. When more than B are held, the m entries of largest u go, the oldest first among equals; u of
+the newest r counts as 0. Chosen where what is published leaves a choice: m = max(1, floor(drop B)); after a prompt of
+T > B, prompt=once drops the T - B worst (B stay), prompt=repeat drops m at a time until at most B stay; every layer
+has the same B (budgets that grow with depth were set by hand in the paper).
 """
 import math
 

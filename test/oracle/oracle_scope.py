@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """SCOPE (arXiv 2412.13649): the compressed prompt is untouchable, generated entries share a window of their own.
 
-B = C_p, the entries of the prompt that stay; a shorter prompt leaves n_p = T. W counts generated entries, the
-newest r of them included. Scores are the current query's probabilities, without history, mean over the group.
-Chosen where the specification leaves a choice: t counts the steps before this one (the first step has t = 0) and a
-counter belongs to each layer; W_t = min(W, r + t // delta), as the bound on the length asks; W = r never grows;
-prefill=h2o sums all rows of the whole causal map and keeps the newest `window` besides.
+B = C_p, the entries of the prompt that stay; a shorter prompt leaves n_p = T. W counts generated entries, the newest
+r of them included. Scores are the current query's probabilities, without history, mean over the group. Chosen where
+what is published leaves a choice: t counts the steps before this one (the first step has t = 0) and a counter belongs
+to each layer; W_t = min(W, r + t // delta), as the bound on the length asks; W = r never grows; prefill=h2o sums all
+rows of the whole causal map and keeps the newest `window` besides.
 """
 import numpy as np
 

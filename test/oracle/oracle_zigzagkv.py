@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """ZigZagKV (arXiv 2412.09036): layers get budgets by how many tokens they need to hold their attention mass.
 
-Open in the specification, chosen here: the window of 64 and B_min = 0.1 B of the port; the inner scorer is SnapKV's
-with its defaults, window included in a layer's budget, which keeps only the newest where it is at most the window.
-A layer above T is cut to T and what it leaves is shared by the others in the same proportion, then layers below 1
-are raised to 1; integers by largest remainder, the lower layer first among equals. B <= w keeps the newest B.
+Open in what is published, chosen here: the window of 64 and B_min = 0.1 B of the port; the inner scorer is SnapKV's
+with its defaults, window included in a layer's budget, which keeps only the newest where it is at most the window. A
+layer above T is cut to T and what it leaves is shared by the others in the same proportion, then layers below 1 are
+raised to 1; integers by largest remainder, the lower layer first among equals. B <= w keeps the newest B.
 """
 import numpy as np
 
 import oracle_snapkv
+from integer_budgets import by_largest_remainder
 from oracle_support import (RowCache, decode_by_appending, layers_of, parameters, prompt_probabilities, record_cut,
                             write_layer)
 
@@ -44,11 +45,7 @@ def layer_budgets(needs, budget, tokens, bound=0.1):
             break
         real[outside] = limit
         free &= ~outside
-    whole = np.floor(real + 1e-9).astype(int)
-    missing = budget * len(needs) - whole.sum()
-    order = np.argsort(-np.round(real - whole, 9), kind="stable")
-    whole[order[:missing]] += 1
-    return whole
+    return by_largest_remainder(real, budget * len(needs))
 
 
 def run(inputs, params, budget):

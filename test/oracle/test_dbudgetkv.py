@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the specification promises of DBudgetKV, asserted of its oracle."""
+"""What the text of DBudgetKV promises, asserted of its oracle."""
 import unittest
 
 import numpy as np

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the specification promises of DuoAttention, asserted of its oracle."""
+"""What the text of DuoAttention promises, asserted of its oracle."""
 import json
 import os
 import unittest

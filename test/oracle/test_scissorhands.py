@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the specification promises of Scissorhands, asserted of its oracle."""
+"""What the text of Scissorhands promises, asserted of its oracle."""
 import unittest
 
 import numpy as np

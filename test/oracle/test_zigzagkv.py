@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the specification promises of ZigZagKV, asserted of its oracle."""
+"""What the text of ZigZagKV promises, asserted of its oracle."""
 import math
 import unittest
 
