@@ -54,10 +54,25 @@ class Cake(unittest.TestCase):
             for i in range(3):
                 self.assertTrue((result[f"layers.{i}.indices"][:, -12:] == np.arange(128, 140)).all())
 
+    def test_what_a_full_layer_cannot_hold_goes_to_the_others(self):
+        params = {"window": 8, "cascade": False, "tau2": 0.2}
+        result = cake.run(problem(steps=0, tokens=60), params, 50)
+        lengths = [result[f"layers.{i}.indices"].shape[1] for i in range(3)]
+        self.assertEqual((max(lengths), sum(lengths)), (60, 150))
+
     def test_gamma_zero_is_snapkv(self):
         layer = layers_of(problem())[1]
         got = cake.entry_scores(window_rows(layer, 12), 2, 0.0, 5, "avg")
         np.testing.assert_allclose(got * 12, oracle_snapkv.prefix_scores(layer, 12, 5, "avg"), rtol=1e-12)
+
+    def test_entry_scores_by_loops(self):
+        rows = self.rng.dirichlet(np.ones(9), (4, 5))[:, :, :6]
+        want = np.zeros((2, 6))
+        for head in range(4):
+            spread = [rows[head, :, j].mean() + 3.0 * np.var(rows[head, :, j], ddof=1) for j in range(6)]
+            for j in range(6):
+                want[head // 2, j] += sum(spread[max(0, j - 1):j + 2]) / 3 / 2
+        np.testing.assert_allclose(cake.entry_scores(rows, 2, 3.0, 3, "avg"), want, rtol=1e-12)
 
     def test_decode_stays_at_the_layer_length_and_keeps_recent_entries(self):
         inputs = problem()
@@ -94,8 +109,9 @@ class Cake(unittest.TestCase):
         inputs = problem(steps=3)
         self.assertTrue(np.array_equal(cake.run(inputs, P, 143)["layers.2.step.out"],
                                        oracle_dense.run(inputs, {})["layers.2.step.out"]))
-        waiting = cake.run(problem(steps=0), {**P, "wait_for_window": True}, 128)
-        self.assertEqual(waiting["layers.0.indices"].shape[1], 140)
+        for budget, held in ((128, 3 * 140), (127, 3 * 127)):    # T > B + w: 140 > 127 + 12
+            waiting = cake.run(problem(steps=0), {**P, "wait_for_window": True, "cascade": False}, budget)
+            self.assertEqual(sum(waiting[f"layers.{i}.indices"].shape[1] for i in range(3)), held)
         self.assertEqual(cake.run(problem(steps=4), P, 9)["layers.0.indices"][0].tolist(), list(range(135, 144)))
 
 

@@ -24,6 +24,8 @@ class DynamicKv(unittest.TestCase):
                 held = dynamickv.held_after_prompt(self.drawn(layers), mean, 10, 4, True)
                 self.assertEqual(len(held), layers)
                 self.assertLessEqual(sum(held), mean * layers)
+        for mean in range(3, 30):
+            self.assertEqual(sum(dynamickv.layer_budgets(self.drawn(3, 400), mean, 10 * mean, 3)), mean * 3)
         roomy = dynamickv.layer_budgets(self.drawn(4, 400), 8, 80, 4)
         self.assertEqual(sum(roomy), 32)
 
@@ -47,6 +49,13 @@ class DynamicKv(unittest.TestCase):
         # 3 layers seen of 4: no correction; counts 5, 1, 0 of 6, shares 1, 0, 0; everything goes to layer 0.
         scores = np.array([[[9.0, 8, 7, 6, 5, 0]], [[4.0, 0, 0, 0, 0, 0]], [[0.0] * 6]])
         self.assertEqual(dynamickv.layer_budgets(scores, 2, 6, 4), [8, 0, 0])
+
+    def test_shares_of_the_temporary_size_are_truncated(self):
+        # Counts 7 and 2 of 9 over 3 layers seen of 3, one has none: shares 2, 0 and the last is made up to 3.
+        scores = np.array([[[9.0, 8, 7, 6, 5, 4, 3.5]], [[4.5, 3.7, 0, 0, 0, 0, 0]], [[0.0] * 7]])
+        self.assertEqual(dynamickv.layer_budgets(scores, 3, 7, 3), [6, 0, 3])      # raw 4, 0, 2
+        self.assertEqual(dynamickv.layer_budgets(scores, 3, 5, 3), [6, 0, 3])      # raw 3, 0, 1: 27 // 4, the rest
+        self.assertEqual(dynamickv.layer_budgets(scores, 3, 2, 3), [9, 0, 0])      # raw 1, 0, 0
 
     def test_a_layer_cut_early_does_not_grow_back(self):
         scores = self.drawn(8, 300)

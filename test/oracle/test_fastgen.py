@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Properties of FastGen, asserted of its oracle."""
+import math
 import unittest
 
 import numpy as np
@@ -125,6 +126,51 @@ class FastGen(unittest.TestCase):
         means = {j: np.nanmean(head.history[:, j]) for j in range(len(head.rows) - 1)
                  if head.rows[j] >= 4 and head.classes[j] == 0}
         self.assertEqual(victim, min(means, key=means.get))
+
+    def simulate(self, rows, kinds, p, policy, steps, seed):
+        """Entry sets after each step, one entry at a time. rows: prompt attention [T, T]."""
+        tokens, rng = len(rows), np.random.default_rng(seed)
+        fixed = [j for j in range(tokens) if j < p["global_tokens"] or kinds[j] > 0]
+        means = {j: sum(rows[i][j] for i in range(j, tokens)) / (tokens - j) for j in range(tokens) if j not in fixed}
+        heavy, local = math.ceil(p["heavy"] * tokens), max(1, int(p["local"] * tokens))
+        held = set(fixed) | set(sorted(means, key=means.get, reverse=True)[:heavy])
+        if policy == 3:
+            held |= set(range(tokens - local, tokens))
+        seen = {j: [rows[i][j] for i in range(j, tokens)] for j in held}
+        yield sorted(held), None
+        for row in range(tokens, tokens + steps):
+            attention = rng.dirichlet(np.ones(len(held) + 1))
+            yield None, attention
+            held.add(row)
+            seen[row] = []
+            for j, value in zip(sorted(held), attention):
+                seen[j].append(value)
+            budget = p["global_tokens"] + sum(kinds[j] > 0 for j in held) + heavy + (local if policy == 3 else 0)
+            near = set(range(row - local + 1, row + 1)) if policy == 3 else {row}
+            loose = [j for j in held if kinds[j] == 0 and j >= p["global_tokens"] and j not in near]
+            if kinds[row] == 0 and len(held) > budget:
+                held.remove(min(loose, key=lambda j: np.mean(seen[j][-p["history"]:])))
+            yield sorted(held), None
+
+    def test_bounded_policies_entry_by_entry(self):
+        for policy, start, first in ((2, 5, 3), (3, 30, 6), (2, 60, 9), (3, 69, 0)):
+            tokens, p = 43, {**P, "heavy": 0.23, "local": 0.12, "global_tokens": first}
+            kinds = self.kinds[start:start + tokens + 40].copy()
+            kinds[first] = 0
+            rows = self.mean[0][:tokens, :tokens]
+            masks = fastgen.prompt_masks(rows, kinds[:tokens], p)
+            head = fastgen.Head(policy, np.flatnonzero(masks[policy][-1]), kinds, rows, p)
+            told = self.simulate(rows, kinds, p, policy, 40, start)
+            self.assertEqual(head.rows.tolist(), next(told)[0])
+            evicted = 0
+            for row in range(tokens, tokens + 40):
+                head.append(row, kinds[row], next(told)[1])
+                victim = head.victim()
+                if victim is not None:
+                    head.drop(victim)
+                    evicted += 1
+                self.assertEqual(head.rows.tolist(), next(told)[0])
+            self.assertGreater(evicted, 10)
 
     def test_history_is_capped(self):
         head = fastgen.Head(2, np.arange(140), self.kinds, self.mean[0], {**P, "history": 5})

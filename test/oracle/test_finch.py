@@ -113,6 +113,7 @@ class InChunks(unittest.TestCase):
     def test_factor_one_is_the_plain_prefill_of_the_context(self):
         toy = Toy(40, 5)
         self.assertEqual(chunks.compression_factor(40, 5, 45), None)
+        self.assertEqual([chunks.compression_factor(40, 5, n) for n in (44, 25, 24, 6)], [2, 2, 3, 40])
         for result in (toy.compress(45, 16), chunks.compress(toy.read, (2, 2, 8), 40, 0, 40, 16, toy.freq)):
             for index, (k, v, rows) in enumerate(result):
                 self.assertEqual(rows.tolist(), list(range(40)))

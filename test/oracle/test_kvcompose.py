@@ -61,6 +61,16 @@ class KvCompose(unittest.TestCase):
             np.testing.assert_allclose(result["layers.1.scores"][head], best, rtol=1e-5)
             self.assertTrue(np.array_equal(rows[head], top_k(best, rows.shape[1])))
 
+    def test_head_scores_by_loops(self):
+        rng = np.random.default_rng(13)
+        attention, values = rng.exponential(size=(4, 5)), rng.standard_normal((2, 5, 3))
+        p = {"agg_group": "max", "add_v_norm": True, "add_mean_across_heads": True}
+        want = np.zeros((2, 5))
+        for j in range(5):
+            s = [max(attention[2 * h, j], attention[2 * h + 1, j]) * np.sqrt((values[h, j] ** 2).sum()) for h in (0, 1)]
+            want[:, j] = [s[0] + sum(s) / 2, s[1] + sum(s) / 2]
+        np.testing.assert_allclose(kvcompose.head_scores(attention, values, p), want, rtol=1e-12)
+
     def test_composite_scores_fall_with_rank_and_the_bound_comes_first(self):
         scores = np.random.default_rng(2).exponential(size=(5, 3, 40)) * np.array([1, 9, 1, 1, 1])[:, None, None]
         z = kvcompose.composite_scores(scores)
@@ -74,6 +84,8 @@ class KvCompose(unittest.TestCase):
     def test_the_ragged_form_counts_single_heads(self):
         scores = np.array([[[5.0, 4, 3, 0], [2, 1, 0, 0]], [[9.0, 0, 0, 0], [8, 7, 6, 5.5]]])
         self.assertEqual(kvcompose.head_lengths(scores, 8).tolist(), [[3, 0], [1, 4]])
+        self.assertEqual(kvcompose.head_lengths(scores, 8, 2).tolist(), [[2, 2], [2, 2]])
+        self.assertEqual(kvcompose.head_lengths(scores, 0).sum(), 1)
         result = kvcompose.run(with_task(), {"structured": False}, 40)
         total = sum(len(result.get(f"layers.{i}.indices.{h}", [])) or
                     result[f"layers.{i}.indices"].shape[1] for i in range(3) for h in range(2))
@@ -82,6 +94,9 @@ class KvCompose(unittest.TestCase):
     def test_the_second_pass_is_needed_only_for_a_cut(self):
         inputs = problem()
         self.assertEqual(lengths_of(kvcompose.run(inputs, {}, 140)), [146] * 3)
+        with self.assertRaises(ValueError):
+            kvcompose.run(inputs, {}, 100)
+        inputs["layers.0.task.q"] = inputs["layers.0.step.q"]
         with self.assertRaises(ValueError):
             kvcompose.run(inputs, {}, 100)
 

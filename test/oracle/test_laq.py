@@ -92,6 +92,13 @@ class Laq(unittest.TestCase):
         self.assertTrue(np.array_equal(laq.run(inputs, {"lookahead": 3}, 60)["layers.1.scores"],
                                        laq.run(fewer, {}, 60)["layers.1.scores"]))
 
+    def test_missing_query_rows_are_refused(self):
+        for rows, params in ((7, {}), (0, {}), (0, {"lookahead": 0}), (7, {"lookahead": 0})):
+            with self.assertRaises(ValueError):
+                laq.run(with_drafts(query_rows=rows), params, 60)
+        laq.run(with_drafts(query_rows=8), {}, 60)
+        laq.run(with_drafts(query_rows=0), {"window": 0}, 60)
+
     def test_a_budget_of_all_rows_is_dense(self):
         inputs = problem()
         self.assertTrue(np.array_equal(laq.run(inputs, {}, 140)["layers.1.step.out"],

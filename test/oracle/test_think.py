@@ -65,6 +65,12 @@ class Think(unittest.TestCase):
         dropped = np.flatnonzero((got["layers.0.k"][0, :58] == 0).all(axis=0))
         self.assertEqual(dropped.tolist(), sorted(np.argsort(scores)[:12].tolist()))
 
+    def test_missing_query_rows_are_refused(self):
+        for inputs in (problem(query_rows=31), problem(query_rows=0)):
+            with self.assertRaises(ValueError):
+                think.run(inputs, {})
+        think.run(problem(query_rows=20, tokens=20, steps=0), {})
+
     def test_short_prompts(self):
         inputs = problem(tokens=32)
         self.assertTrue(np.array_equal(think.run(inputs, {})["layers.0.k"], oracle_dense.run(inputs, {})["layers.0.k"]))

@@ -45,6 +45,11 @@ class WindowKv(unittest.TestCase):
                 self.assertEqual(budgets, sorted(budgets, reverse=True))
         self.assertEqual(windowkv.group_budgets(4, 2048, 8, 14), [2926, 2341, 1756, 1170])
         self.assertEqual(windowkv.group_budgets(1, 30, 8, 14), [30])
+        with self.assertRaises(ValueError):
+            windowkv.group_budgets(2, 30, 8, 3)
+        result = windowkv.run(problem(steps=0, layers=4), {"shared_layers": 2, "block": 1, "suffix": 10, "beta": 3}, 60)
+        lengths = [result[f"layers.{i}.indices"].shape[1] - 10 for i in range(4)]
+        self.assertEqual(lengths, [67, 67, 33, 33])    # C = 50, last = floor(50 * 2 / 3)
 
     def test_blocks_of_one_token_with_average_are_head_mean_attention_without_pooling(self):
         inputs = problem(steps=0, layers=1)
