@@ -3,7 +3,7 @@
 
 B is the number of tokens one query reads per KV head, in whole pages of `page` entries in cache order.
 
-Readings. The specification leaves the group reduction open: `group` = max (default) or sum of the page scores of the
+Readings. What is published leaves the group reduction open: `group` = max (default) or sum of the page scores of the
 G query heads gives one list per KV head, none gives one per query head, as the published code has it.
 `select` = newest: the last page and the best n - 1 others, n = max(1, B // page). `select` = best: the max(3, B // page)
 best of all pages. The layers of `dense_layers` read everything; the prompt's own attention is dense.

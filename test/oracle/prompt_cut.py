@@ -35,6 +35,6 @@ def write_prompt_cut(result, layer, kept, scores=None):
 
 
 def record_floor(value):
-    """Notes how far a real number that will be truncated is from the next integer, as a cut; returns the floor."""
+    """The integer below a real number, which counts as integer within 1e-9; notes how far it is from the next, as a cut."""
     record_cut(np.array([np.rint(value)]), [value])
-    return int(np.floor(value))
+    return int(np.floor(value + 1e-9))
