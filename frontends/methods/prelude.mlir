@@ -16,3 +16,11 @@
 !keep = !kvcache.index<head:Hkv, token.keep:? of token>
 !drop = !kvcache.index<head:Hkv, token.ev:? of token>
 !kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32}>
+!kTG = !kvcache.tensor<head:Hkv, group:Gs, token:?, channel.post:D, act>
+!vTG = !kvcache.tensor<head:Hkv, group:Gs, token:?, channel.v:D, act>
+!sG = !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>
+!hG = !kvcache.tensor<head:Hkv, group:Gs, f32>
+!hbG = !kvcache.tensor<head:Hkv, group:Gs, i32>
+!keepG = !kvcache.index<head:Hkv, group:Gs, token.keep:? of token>
+!dropG = !kvcache.index<head:Hkv, group:Gs, token.ev:? of token>
+!kvG = !kvcache.cache<append, head:Hkv, group:Gs, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32}>

@@ -5,6 +5,7 @@
 
 #include "passes/compose/Compose.h"
 
+#include "dialect/Axes.h"
 #include "dialect/KVCacheTypes.h"
 #include "dialect/MethodOps.h"
 
@@ -30,9 +31,11 @@ StorageAttr mergeStorage(StorageAttr a, StorageAttr b) {
   return a.isDense() && !b.isDense() ? b : StorageAttr();
 }
 
-/// Union of two cache types: the same rows, columns by name.
+/// Union of two cache types: the same rows (per query head if one of them has it so), columns by
+/// name.
 FailureOr<CacheType> mergeCaches(Operation *where, StringRef state, CacheType a, CacheType b) {
-  if (a.getRows() != b.getRows()) {
+  ArrayRef<AxisAttr> rows = a.getRows().size() < b.getRows().size() ? b.getRows() : a.getRows();
+  if (without(a.getRows(), {"group"}) != without(b.getRows(), {"group"})) {
     return where->emitError() << "state '@" << state
                               << "' has rows of other axes in the methods composed: " << a
                               << " and " << b;
@@ -54,7 +57,7 @@ FailureOr<CacheType> mergeCaches(Operation *where, StringRef state, CacheType a,
     }
     *same = ColumnAttr::get(column.getContext(), column.getName(), column.getAxes(), storage);
   }
-  return CacheType::get(a.getContext(), a.getRows(), columns);
+  return CacheType::get(a.getContext(), rows, columns);
 }
 
 class Composer {
@@ -270,13 +273,19 @@ FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request
   if (failed(applyOverrides(target, request))) {
     return failure();
   }
+  // The methods of the module keep their text, for other requests.
+  auto add = [&](MethodOp method, bool onlyMissing) -> LogicalResult {
+    OwningOpRef<MethodOp> part = method.clone();
+    return failure(failed(applyGranularity(*part, target)) ||
+                   failed(composer.addPart(*part, onlyMissing)));
+  };
   for (MethodOp part : parts) {
-    if (failed(composer.addPart(part, /*onlyMissing=*/false))) {
+    if (failed(add(part, /*onlyMissing=*/false))) {
       return failure();
     }
   }
   for (MethodOp base : bases) {
-    if (failed(composer.addPart(base, /*onlyMissing=*/true))) {
+    if (failed(add(base, /*onlyMissing=*/true))) {
       return failure();
     }
   }

@@ -37,6 +37,11 @@ FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request
 /// or not allowed.
 LogicalResult overrideParameter(MethodOp method, StringRef name, StringRef text);
 
+/// Decides the axis `group:Gs` (dialect/Granularity.h) everywhere in `part`, by the parameter
+/// `granularity` of `parameters`: "query_head", else "kv_head". Emits an error on another value, and
+/// on a reduction over the axis that has no meaning for one element.
+LogicalResult applyGranularity(MethodOp part, MethodOp parameters);
+
 /// Adds the phases that the method leaves to their defaults: prefill, decode, query, select,
 /// compress.
 LogicalResult fillDefaultPhases(MethodOp method);

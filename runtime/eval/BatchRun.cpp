@@ -342,7 +342,7 @@ CacheFigures figuresOf(const Sequence &sequence, const Geometry &geometry, int64
     figures.bytesClaimed += report.bytesClaimed;
     figures.bitsK += report.bitsK;
     figures.bitsV += report.bitsV;
-    double slack = static_cast<double>(report.bytesOnePage) * geometry.kvHeads;
+    double slack = static_cast<double>(report.bytesOnePage) * static_cast<double>(report.keptRows.size());
     if (figures.mismatch.empty() &&
         !(std::abs(report.bytesMeasured - report.bytesClaimed) <= slack)) {
       figures.mismatch = "layer " + std::to_string(layer) + ": expected " +

@@ -79,10 +79,11 @@ void reportText(const std::vector<SampleOutcome> &outcomes, const std::vector<Sa
 void reportCache(const std::vector<SampleOutcome> &outcomes, const Geometry &geometry,
                  CellReport &report) {
   double n = outcomes.size(), bitsK = 0, bitsV = 0, decoded = 0, decodeSeconds = 0;
-  report.keptTokens.assign(geometry.layers, std::vector<double>(geometry.kvHeads, 0.0));
+  report.keptTokens.resize(geometry.layers);
   for (const SampleOutcome &outcome : outcomes) {
     const CacheFigures &cache = outcome.cache;
     for (size_t layer = 0; layer < cache.keptRows.size(); ++layer) {
+      report.keptTokens[layer].resize(cache.keptRows[layer].size(), 0.0);
       for (size_t head = 0; head < cache.keptRows[layer].size(); ++head) {
         report.keptTokens[layer][head] += cache.keptRows[layer][head] / n;
       }

@@ -54,7 +54,7 @@ struct CellReport {
   std::optional<double> bitsPerByte, bitsPerByteDense; ///< text only
   std::optional<Difference> bitsDifference;            ///< to dense
   std::vector<double> attentionError;                  ///< [L]; empty: not measured
-  std::vector<std::vector<double>> keptTokens;         ///< [L][Hkv], mean over samples
+  std::vector<std::vector<double>> keptTokens;         ///< [L][row heads], mean over samples
   double tokens = 0; ///< prompt tokens, and all below: mean over samples
   double bytesMeasured = 0, bytesClaimed = 0, bytesDense = 0;
   double bitsPerValueK = 0, bitsPerValueV = 0;

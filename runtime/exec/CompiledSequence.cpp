@@ -44,11 +44,19 @@ RunItem CompiledSequence::item(int64_t layer, const LayerRows &rows) const {
   return item;
 }
 
-/// Where KV head `head` lies in a table of `rowHeads` heads with rows of `width` values: a head of
-/// its own, or, in a table that all heads share, its share of the values.
+/// Heads that can be asked for: query heads where each has rows of its own, else KV heads.
+int64_t CompiledSequence::heads() const {
+  const Geometry &geometry = core_->executable->geometry();
+  auto [store, k] = core_->executable->findColumn("k");
+  int64_t rowHeads = k < 0 ? 0 : layers_[0]->stores[store]->schema().rowHeads();
+  return rowHeads == geometry.queryHeads ? rowHeads : geometry.kvHeads;
+}
+
+/// Where head `head` lies in a table of `rowHeads` heads with rows of `width` values: a head of its
+/// own, or, in a table that all heads share, its share of the values.
 HeadSlice CompiledSequence::slice(int64_t rowHeads, int64_t width, int64_t head) const {
   int64_t kvHeads = core_->executable->geometry().kvHeads;
-  if (rowHeads == kvHeads || width % kvHeads != 0) {
+  if (rowHeads > 1 || rowHeads == kvHeads || width % kvHeads != 0) {
     return {std::min(head, rowHeads - 1), 0, width};
   }
   return {0, head * (width / kvHeads), width / kvHeads};
@@ -68,7 +76,7 @@ LayerReport CompiledSequence::report(int64_t layer) const {
   auto [vStore, v] = core_->executable->findColumn("v");
   report.bitsK = k < 0 ? 0 : state.stores[kStore]->columnBits(k);
   report.bitsV = v < 0 ? 0 : state.stores[vStore]->columnBits(v);
-  for (int64_t head = 0; head < core_->executable->geometry().kvHeads; ++head) {
+  for (int64_t head = 0; head < heads(); ++head) {
     int64_t rows = 0;
     if (k >= 0) {
       const Store &store = *state.stores[kStore];
@@ -199,9 +207,9 @@ void CompiledSequence::addCaptured(const LayerState &state, int64_t head, int64_
 
 StatusOr<HeadContents> CompiledSequence::contents(int64_t layer, int64_t head) const {
   const Geometry &geometry = core_->executable->geometry();
-  if (layer < 0 || layer >= geometry.layers || head < 0 || head >= geometry.kvHeads) {
+  if (layer < 0 || layer >= geometry.layers || head < 0 || head >= heads()) {
     return Status::badInput("expected a layer below " + std::to_string(geometry.layers) +
-                            " and a head below " + std::to_string(geometry.kvHeads) + ", got " +
+                            " and a head below " + std::to_string(heads()) + ", got " +
                             std::to_string(layer) + " and " + std::to_string(head));
   }
   KVCACHE_RETURN_IF_ERROR(broken_);

@@ -56,6 +56,7 @@ private:
   Status readLayer(int64_t layer) const;
   Status takeBuffer(const LoadedProgram &program, const char *name, std::vector<float> &values,
                     std::vector<int64_t> &extents) const;
+  int64_t heads() const;
   HeadSlice slice(int64_t rowHeads, int64_t width, int64_t head) const;
   Status findSources(const LayerState &state, int64_t head, int64_t rows,
                      HeadContents &contents) const;

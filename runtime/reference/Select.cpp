@@ -98,28 +98,28 @@ StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vect
 
 StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total) {
   KVCACHE_RETURN_IF_ERROR(needAxis(s, along));
-  if (s.axes.size() != 2 || s.find("head") != 0) {
-    return Status::badInput("expected scores [head, " + along + "] for an allocation over heads");
+  if (s.axes.size() < 2 || s.axes.back().name != along) {
+    return Status::badInput("expected scores [.., " + along + "] for an allocation over heads");
   }
   struct Entry {
     float score;
-    int64_t head;
+    int64_t lead;
   };
+  Tensor counts(std::vector<Axis>(s.axes.begin(), s.axes.end() - 1));
   std::vector<Entry> entries;
-  std::vector<int64_t> point(2, 0);
-  for (int64_t head = 0; head < s.axes[0].extent; ++head) {
-    for (float score : rowOf(s, 1, head, point)) {
+  std::vector<int64_t> point(s.axes.size(), 0);
+  for (int64_t lead = 0; lead < counts.points(); ++lead) {
+    for (float score : rowOf(s, s.axes.size() - 1, lead, point)) {
       if (std::isnan(score)) {
-        return Status::badInput("a score of head " + std::to_string(head) + " is not a number");
+        return Status::badInput("a score of head " + std::to_string(lead) + " is not a number");
       }
-      entries.push_back({score, head});
+      entries.push_back({score, lead});
     }
   }
   std::stable_sort(entries.begin(), entries.end(),
                    [](const Entry &a, const Entry &b) { return a.score > b.score; });
-  Tensor counts({s.axes[0]});
   for (int64_t i = 0; i < std::min<int64_t>(total, static_cast<int64_t>(entries.size())); ++i) {
-    counts.values[static_cast<size_t>(entries[static_cast<size_t>(i)].head)] += 1.0;
+    counts.values[static_cast<size_t>(entries[static_cast<size_t>(i)].lead)] += 1.0;
   }
   return counts;
 }

@@ -12,11 +12,17 @@ int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
   if (ragged.empty() || axes[i].name != ragged) {
     return axes[i].extent;
   }
-  int head = find("head");
+  int head = find("head"), group = find("group");
   if (head < 0 || lengths.size() == 1) {
     return lengths[0];
   }
-  return lengths[static_cast<size_t>(point[static_cast<size_t>(head)])];
+  size_t at = static_cast<size_t>(point[static_cast<size_t>(head)]);
+  size_t heads = static_cast<size_t>(axes[static_cast<size_t>(head)].extent);
+  if (group >= 0 && lengths.size() != heads) {
+    at = at * static_cast<size_t>(axes[static_cast<size_t>(group)].extent) +
+         static_cast<size_t>(point[static_cast<size_t>(group)]);
+  }
+  return lengths[at];
 }
 
 void Tensor::inheritRagged(const Tensor &other) {

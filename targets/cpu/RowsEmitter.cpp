@@ -33,8 +33,13 @@ static void appendRow(StoreAccess &store, const AppendSource &source,
   abi::ElementType elem = column.exactElem;
   bool floats = isFloatElement(elem);
   Value target = store.exactRow(rows, row);
+  Value heads = store.heads(), own = head;
+  if (source.sharedBy > 1) {
+    heads = k.floorDiv(heads, source.sharedBy);
+    own = k.floorDiv(head, source.sharedBy);
+  }
   Value from = source.kind == AppendSource::Kind::Rows
-                   ? k.mul(k.add(k.mul(i, store.heads()), head), column.width)
+                   ? k.mul(k.add(k.mul(i, heads), own), column.width)
                    : i;
   for (ChannelChunk chunk : channelChunks(column.width)) {
     Value values;

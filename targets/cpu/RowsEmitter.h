@@ -21,7 +21,7 @@ namespace mlir::kvcache::cpu {
 /// Where the new rows of a column come from.
 struct AppendSource {
   enum class Kind {
-    Rows, ///< buffer f32 [rows, H, width]; integers are converted when the column is of integers
+    Rows, ///< buffer f32 [rows, H / sharedBy, width]; converted when the column is of integers
     Positions, ///< buffer i32 [rows], the same for all heads; the column is i32 of width 1
     Constant   ///< `constant` in every value
   };
@@ -29,6 +29,7 @@ struct AppendSource {
   Kind kind = Kind::Rows;
   std::string buffer; ///< name of the argument; empty for Constant
   double constant = 0;
+  int64_t sharedBy = 1; ///< neighbouring row heads that take the same rows
 };
 
 /// Rounds the rows of an event to their element type and writes them to the last `rows` rows of

@@ -31,6 +31,15 @@ int64_t CacheSchema::lists() const {
   return count;
 }
 
+std::vector<int64_t> CacheSchema::leadPoint(int64_t list) const {
+  std::vector<int64_t> point(lead.size());
+  for (size_t i = lead.size(); i-- > 0;) {
+    point[i] = list % lead[i].extent;
+    list /= lead[i].extent;
+  }
+  return point;
+}
+
 static StatusOr<std::vector<Axis>> staticAxes(ArrayRef<AxisAttr> axes) {
   std::vector<Axis> result;
   for (AxisAttr axis : axes) {
@@ -50,8 +59,12 @@ StatusOr<std::shared_ptr<const CacheSchema>> makeSchema(CacheType type,
   KVCACHE_RETURN_IF_ERROR(lead.status());
   schema->lead = *lead;
   schema->rowAxis = type.getRows().back().getName();
-  if (schema->lead.size() > 1 || (schema->lead.size() == 1 && schema->lead[0].name != "head")) {
-    return Status::badInput("expected row axes [token] or [head, token] of a cache");
+  const char *names[] = {"head", "group"};
+  for (size_t i = 0; i < schema->lead.size(); ++i) {
+    if (i >= 2 || schema->lead[i].name != names[i]) {
+      return Status::badInput(
+          "expected row axes [token], [head, token] or [head, group, token] of a cache");
+    }
   }
   for (ColumnAttr column : type.getColumns()) {
     StatusOr<std::vector<Axis>> features = staticAxes(column.getAxes());
@@ -215,7 +228,7 @@ Status CacheTable::setColumn(StringRef name, const TensorValue &value) {
     Tensor rows(columnAxes(*schema, ColumnSchema(), {rowName, maxRows()}));
     for (size_t l = 0; l < lists.size(); ++l) {
       for (int64_t r = 0; r < lists[l].rows(); ++r) {
-        std::vector<int64_t> point(schema->lead.size(), static_cast<int64_t>(l));
+        std::vector<int64_t> point = schema->leadPoint(static_cast<int64_t>(l));
         point.push_back(r);
         lists[l].merged[static_cast<size_t>(r)] += broadcastAt(*value.merged, rows.axes, point);
       }
@@ -271,9 +284,13 @@ static Status keepCoded(const ColumnSchema &column, CodedColumn &coded,
 }
 
 Status CacheTable::gather(const Tensor &index) {
+  if (index.axes.size() != 1 && index.axes.size() != schema->lead.size() + 1) {
+    return Status::badInput("expected rows to keep for all heads, or for every point of the row "
+                            "axes of the cache");
+  }
   for (size_t l = 0; l < lists.size(); ++l) {
     RowList &list = lists[l];
-    int64_t head = index.find("head") >= 0 ? static_cast<int64_t>(l) : 0;
+    int64_t head = index.axes.size() > 1 ? static_cast<int64_t>(l) : 0;
     int64_t capacity = index.axes.back().extent;
     int64_t count = index.ragged.empty()
                         ? capacity

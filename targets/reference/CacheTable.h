@@ -28,13 +28,19 @@ struct ColumnSchema {
 };
 
 struct CacheSchema {
-  std::vector<Axis> lead; ///< row axes without the last: [head] or []
+  std::vector<Axis> lead; ///< row axes without the last: [], [head] or [head, group]
   std::string rowAxis;    ///< name of the last row axis, "token"
   std::vector<ColumnSchema> columns;
 
   /// Number of the column called `name`, -1 when there is none.
   int find(StringRef name) const;
   int64_t lists() const;
+  /// The coordinates of a list, one for each lead axis.
+  std::vector<int64_t> leadPoint(int64_t list) const;
+  /// The list that query head `group` of KV head `head` reads.
+  int64_t listOf(int64_t head, int64_t group) const {
+    return lead.empty() ? 0 : lead.size() == 1 ? head : head * lead[1].extent + group;
+  }
 };
 
 /// The schema of a cache type without symbols, apart from `act`.

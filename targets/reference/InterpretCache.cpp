@@ -88,7 +88,7 @@ static Status ropeCache(RopeOp op, Interpreter &in) {
     std::vector<Axis> axes = schema->lead;
     axes.push_back({schema->rowAxis, list.rows()});
     for (int64_t r = 0; r < list.rows(); ++r) {
-      std::vector<int64_t> point(schema->lead.size(), static_cast<int64_t>(l));
+      std::vector<int64_t> point = schema->leadPoint(static_cast<int64_t>(l));
       point.push_back(r);
       table.keyPositions[l].push_back(static_cast<int32_t>(broadcastAt(positions, axes, point)));
     }

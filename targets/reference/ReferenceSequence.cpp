@@ -29,9 +29,15 @@ std::unique_ptr<rt::Sequence> ReferenceSequence::fork() const {
   return std::unique_ptr<rt::Sequence>(new ReferenceSequence(*this));
 }
 
-/// The list of a table that KV head `head` reads.
+/// The list of a table that head `head` reads, a KV head or (where each has rows of its own) a query
+/// head.
 static const RowList &listOf(const CacheTable &table, int64_t head) {
   return table.lists[table.schema->lead.empty() ? 0 : static_cast<size_t>(head)];
+}
+
+/// How many heads of a table can be asked for: KV heads, or query heads.
+static int64_t headsOf(const CacheTable &table, int64_t kvHeads) {
+  return table.schema->lead.empty() ? kvHeads : static_cast<int64_t>(table.lists.size());
 }
 
 rt::LayerReport ReferenceSequence::report(int64_t layer) const {
@@ -56,7 +62,8 @@ rt::LayerReport ReferenceSequence::report(int64_t layer) const {
       report.bitsV += column.name == "v" ? bits : 0.0;
       readBits += column.name == "k" || column.name == "v" || column.name == "pos" ? bits : 0.0;
     }
-    for (int64_t head = 0; schema.find("k") >= 0 && head < method_->geometry().kvHeads; ++head) {
+    int64_t heads = headsOf(**table, method_->geometry().kvHeads);
+    for (int64_t head = 0; schema.find("k") >= 0 && head < heads; ++head) {
       report.keptRows.push_back(listOf(**table, head).rows());
     }
   }
@@ -111,14 +118,19 @@ static Status readSide(const CacheTable &table, StringRef name, int64_t head, in
 
 StatusOr<rt::HeadContents> ReferenceSequence::contents(int64_t layer, int64_t head) const {
   const rt::Geometry &geometry = method_->geometry();
-  if (layer < 0 || layer >= geometry.layers || head < 0 || head >= geometry.kvHeads) {
-    return Status::badInput("expected a layer below " + std::to_string(geometry.layers) +
-                            " and a head below " + std::to_string(geometry.kvHeads) + ", got " +
-                            std::to_string(layer) + " and " + std::to_string(head));
-  }
-  StatusOr<std::shared_ptr<const CacheTable>> view = readerView(layer);
+  StatusOr<std::shared_ptr<const CacheTable>> view =
+      layer < 0 || layer >= geometry.layers
+          ? StatusOr<std::shared_ptr<const CacheTable>>(Status::badInput(
+                "expected a layer below " + std::to_string(geometry.layers) + ", got " +
+                std::to_string(layer)))
+          : readerView(layer);
   KVCACHE_RETURN_IF_ERROR(view.status());
   const CacheTable &table = **view;
+  int64_t heads = headsOf(table, geometry.kvHeads);
+  if (head < 0 || head >= heads) {
+    return Status::badInput("expected a head below " + std::to_string(heads) + ", got " +
+                            std::to_string(head));
+  }
   const RowList &list = listOf(table, head);
   rt::HeadContents contents;
   contents.source = list.source;
@@ -136,9 +148,14 @@ StatusOr<rt::HeadContents> ReferenceSequence::contents(int64_t layer, int64_t he
     }
   }
   if (const Tensor *scores = layers[static_cast<size_t>(layer)].scores.get()) {
-    bool perHead = scores->find("head") >= 0;
+    int headAxis = scores->find("head"), groupAxis = scores->find("group");
     forEachPoint(*scores, [&](const std::vector<int64_t> &point) {
-      if (!perHead || point[static_cast<size_t>(scores->find("head"))] == head) {
+      int64_t of = headAxis < 0 ? head : point[static_cast<size_t>(headAxis)];
+      if (groupAxis >= 0) {
+        of = of * scores->axes[static_cast<size_t>(groupAxis)].extent +
+             point[static_cast<size_t>(groupAxis)];
+      }
+      if (of == head) {
         contents.scores.push_back(static_cast<float>(scores->at(point)));
       }
     });

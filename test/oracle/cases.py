@@ -30,6 +30,9 @@ WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"} | extra_cases.ALL_ROWS    # need the queries of the whole prompt
 
 
+PER_QUERY_HEAD = {"snapkv", "h2o", "ada-snapkv", "pyramidkv", "snapkv+kivi"}    # take granularity
+
+
 @dataclass
 class Case:
     """One call of `apply`. budget is the text of --budget (or of --ratio), None when not given."""
@@ -234,6 +237,13 @@ def _with_budget(method):
         cases.append(Case("too-few-query-rows", budget="90", query_rows=199, rejected="layers.0.q"))
     if method in WINDOWED:
         cases.append(Case("too-few-query-rows", budget="90", query_rows=_window_of(method) - 1, rejected="layers.0.q"))
+    if method in PER_QUERY_HEAD:
+        each = {"granularity": "query_head"}
+        cases += [Case("query-heads-g4", params=each, group=4, budget="96"),
+                  Case("query-heads-g2-f16", params=each, group=2, dtype="F16", tokens=150, budget="90"),
+                  Case("query-heads-g1", params=each, budget="101"),
+                  Case("query-heads-below", params=each, tokens=80, group=4, budget="100"),
+                  Case("query-heads-unknown", params={"granularity": "head"}, budget="96", rejected="granularity")]
     return cases + _by_parameter(method)
 
 

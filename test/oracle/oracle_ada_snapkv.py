@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from oracle_support import (RowCache, by_group, decode_by_appending, forced, layers_of, parameters, pool,
+from oracle_support import (RowCache, by_group, decode_by_appending, forced, layers_of, parameters, per_row_head, pool,
                             prompt_probabilities, top_k, write_layer)
 
-DEFAULTS = {"window": 32, "kernel": 7, "pooling": "max", "floor": 0.2, "normalize": False}
+DEFAULTS = {"granularity": "kv_head", "window": 32, "kernel": 7, "pooling": "max", "floor": 0.2, "normalize": False}
 
 
 def window_scores(layer, p):
@@ -35,6 +35,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache, scores, tokens, window = RowCache(layer), None, layer.tokens, p["window"]
         if tokens > budget and budget <= window:
             for head in range(layer.heads):

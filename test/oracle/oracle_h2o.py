@@ -2,9 +2,10 @@
 """H2O (arXiv 2306.14048): the newest B // 2 entries and the B - B // 2 with the largest summed attention."""
 import numpy as np
 
-from oracle_support import (RowCache, by_group, layers_of, parameters, prompt_probabilities, top_k, write_layer)
+from oracle_support import (RowCache, by_group, layers_of, parameters, per_row_head, prompt_probabilities, top_k,
+                            write_layer)
 
-DEFAULTS = {}
+DEFAULTS = {"granularity": "kv_head"}
 
 
 def heavy_and_recent(acc, budget):
@@ -18,9 +19,10 @@ def heavy_and_recent(acc, budget):
 
 def run(inputs, params, budget):
     """acc sums every prompt row and every step, over the group; B entries after every step."""
-    parameters(DEFAULTS, inputs, params)
+    p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache, scores = RowCache(layer), None
         acc = prompt_probabilities(layer, layer.tokens).sum(axis=1)
         acc = list(by_group(acc, layer.heads).sum(axis=1))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """PyramidKV (arXiv 2406.02069), integer form: SnapKV with budgets that fall linearly with depth."""
 from oracle_snapkv import choose
-from oracle_support import RowCache, decode_by_appending, layers_of, parameters, write_layer
+from oracle_support import RowCache, decode_by_appending, layers_of, parameters, per_row_head, write_layer
 
-DEFAULTS = {"beta": 20, "window": 64, "kernel": 5, "pooling": "avg"}
+DEFAULTS = {"granularity": "kv_head", "beta": 20, "window": 64, "kernel": 5, "pooling": "avg"}
 
 
 def prefix_budgets(layers, tokens, budget, window, beta):
@@ -24,6 +24,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     layers, result = layers_of(inputs), {}
     for layer in layers:
+        layer = per_row_head(layer, p["granularity"])
         prefix_budget = None
         if layer.tokens > budget > p["window"]:
             prefix_budget = prefix_budgets(len(layers), layer.tokens, budget, p["window"], p["beta"])[layer.index]

@@ -2,10 +2,10 @@
 """SnapKV (arXiv 2404.14469): the last w prompt queries vote, pooled, for the prefix rows to keep."""
 import numpy as np
 
-from oracle_support import (RowCache, by_group, decode_by_appending, forced, layers_of, parameters, pool,
+from oracle_support import (RowCache, by_group, decode_by_appending, forced, layers_of, parameters, per_row_head, pool,
                             prompt_probabilities, top_k, write_layer)
 
-DEFAULTS = {"window": 64, "kernel": 5, "pooling": "avg"}
+DEFAULTS = {"granularity": "kv_head", "window": 64, "kernel": 5, "pooling": "avg"}
 
 
 def prefix_scores(layer, window, kernel, pooling):
@@ -34,6 +34,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache = RowCache(layer)
         kept, scores = choose(layer, p, budget)
         for head in range(layer.heads):

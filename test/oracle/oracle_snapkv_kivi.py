@@ -2,7 +2,7 @@
 """snapkv+kivi: SnapKV chooses at the end of the prompt, then the kept rows are coded in kept order."""
 from oracle_kivi import DEFAULTS as KIVI, KiviCache
 from oracle_snapkv import DEFAULTS as SNAPKV, choose
-from oracle_support import RowCache, layers_of, parameters
+from oracle_support import RowCache, layers_of, parameters, per_row_head
 
 DEFAULTS = {**SNAPKV, **KIVI}
 
@@ -12,6 +12,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache = RowCache(layer)
         kept, scores = choose(layer, p, budget)
         for head in range(layer.heads):

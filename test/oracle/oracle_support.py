@@ -67,6 +67,21 @@ def _layer(inputs, index):
                  step_k, get("step.v"), get("step.q"), get("queries"))
 
 
+def per_row_head(layer, granularity):
+    """The layer itself, or with query_head one whose KV heads are the query heads: each has K and V of its own."""
+    if granularity == "kv_head":
+        return layer
+    if granularity != "query_head":
+        raise ValueError(f"unknown granularity {granularity}")
+    known = [heads for heads in (layer.q, layer.step_q, layer.queries) if heads is not None]
+    group = len(known[0]) // layer.heads if known else 1
+
+    def repeated(rows):
+        return None if rows is None else np.repeat(rows, group, axis=0)
+
+    return replace(layer, **{name: repeated(getattr(layer, name)) for name in ("k", "v", "k_pre", "step_k", "step_v")})
+
+
 def act_of(inputs):
     """The dtype of the file's k and v, which the cache stores."""
     if inputs.get(BF16):

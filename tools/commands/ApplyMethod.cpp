@@ -116,7 +116,8 @@ Status readLayer(const Sequence &sequence, const CacheFile &file, int64_t layer,
   if (!scoresOnly) {
     result.heads.clear();
   }
-  for (int64_t head = 0; head < file.geometry().kvHeads; ++head) {
+  int64_t heads = static_cast<int64_t>(sequence.report(layer).keptRows.size());
+  for (int64_t head = 0; head < heads; ++head) {
     StatusOr<rt::HeadContents> contents = sequence.contents(layer, head);
     KVCACHE_RETURN_IF_ERROR(contents.status());
     if (scoresOnly) {

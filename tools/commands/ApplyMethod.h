@@ -17,9 +17,9 @@ namespace kvcache::tools {
 
 /// What a method made of one layer.
 struct LayerResult {
-  std::vector<rt::HeadContents> heads; ///< [Hkv], after the last step
+  std::vector<rt::HeadContents> heads; ///< [row heads], after the last step
   std::vector<std::vector<float>>
-      scores; ///< [Hkv][T]: what the cut at the end of the prompt ranked; empty if none
+      scores; ///< [row heads][T]: what the cut at the end of the prompt ranked; empty if none
   std::vector<float> stepOut; ///< [Hq, S, D]
   std::vector<float> out;     ///< [Hq, n, D] with --attend
   std::vector<float> lse;     ///< [Hq, n] with --attend

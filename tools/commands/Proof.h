@@ -13,7 +13,7 @@
 namespace kvcache::tools {
 
 struct Proof {
-  std::vector<std::vector<int64_t>> keptTokens; ///< [L][Hkv]
+  std::vector<std::vector<int64_t>> keptTokens; ///< [L][row heads]
   int64_t tokens = 0;                           ///< rows fed, prompt and steps
   int64_t bytesMeasured = 0;                    ///< pages held, metadata included
   double bytesClaimed = 0;                      ///< from the formulas of the types

@@ -31,6 +31,19 @@ struct FileRemover {
   }
 };
 
+/// How many heads a layer of a result has: KV heads, or query heads where each has rows of its own.
+int64_t headsOf(const rt::SafetensorsFile &file, int64_t layer) {
+  std::string name = "layers." + std::to_string(layer) + ".indices";
+  if (const rt::TensorView *together = file.find(name)) {
+    return together->shape.empty() ? 0 : together->shape[0];
+  }
+  int64_t heads = 0;
+  while (file.find(name + "." + std::to_string(heads)) != nullptr) {
+    ++heads;
+  }
+  return heads;
+}
+
 /// The per-head tensors of one layer, stored together or one by one.
 class LayerReader {
 public:
@@ -122,13 +135,14 @@ StatusOr<ApplyResult> readResult(const std::string &path, const rt::Geometry &ge
   KVCACHE_RETURN_IF_ERROR(file.status());
   ApplyResult result;
   for (int64_t layer = 0; layer < geometry.layers; ++layer) {
-    LayerReader reader(**file, layer, geometry.kvHeads);
+    int64_t heads = headsOf(**file, layer);
+    LayerReader reader(**file, layer, heads);
     LayerResult read;
-    read.heads.resize(static_cast<size_t>(geometry.kvHeads));
-    read.scores.resize(static_cast<size_t>(geometry.kvHeads));
+    read.heads.resize(static_cast<size_t>(heads));
+    read.scores.resize(static_cast<size_t>(heads));
     KVCACHE_RETURN_IF_ERROR(reader.integers("indices", read.heads, &rt::HeadContents::source));
     KVCACHE_RETURN_IF_ERROR(reader.integers("pos", read.heads, &rt::HeadContents::positions));
-    for (int64_t head = 0; head < geometry.kvHeads; ++head) {
+    for (int64_t head = 0; head < heads; ++head) {
       KVCACHE_RETURN_IF_ERROR(reader.floats("k", head, false, read.heads[head].k));
       KVCACHE_RETURN_IF_ERROR(reader.floats("v", head, false, read.heads[head].v));
       KVCACHE_RETURN_IF_ERROR(reader.floats("counts", head, true, read.heads[head].counts));
