@@ -27,6 +27,7 @@ NEEDS = {
     "shotkv": {"params": {"shots": [0, 0]}},
 }
 BIG = {"group": 4, "budget": "96"}
+EACH = ("query-heads", {"params": {"granularity": "query_head"}, **BIG})
 MORE = {
     "cake": [
         ("window-16", {"params": {"window": 16}, "query_rows": 16, **BIG}),
@@ -47,6 +48,7 @@ MORE = {
         ("interval-2", {"layers": 5, "params": {"interval": 2}, **BIG}),
         ("avg-pooling", {"params": {"pooling": "avg", "kernel": 5, "window": 16}, **BIG}),
         ("one-layer", {"layers": 1, **BIG}),
+        EACH,
     ],
     "kvcompose": [
         ("task-of-one", {"task_rows": 1, **BIG}),
@@ -73,6 +75,7 @@ MORE = {
         ("recent-0", {"params": {"recent": 0}, "tokens": 150, "group": 4}),
         ("recent-100", {"params": {"recent": 100}, "tokens": 110, "dim": 64}),
         ("no-query-rows", {"query_rows": 0, "rejected": "layers.0.q"}),
+        ("query-heads", {"params": {"granularity": "query_head"}, "tokens": 150, "group": 4}),
     ],
     "quest": [
         ("every-layer", {"params": {"dense_layers": []}, **BIG}),
@@ -118,6 +121,7 @@ MORE = {
         ("triangle", {"params": {"mask": "triangle"}, **BIG}),
         ("short-draft", {"draft_rows": 2, **BIG}),
         ("window-20-avg", {"params": {"window": 20, "pooling": "avg", "kernel": 5}, **BIG}),
+        EACH,
     ],
     "fastkv": [
         ("drop-after-0", {"layers": 3, "params": {"tsp_layer": 0, "tsp_length": 120}, **BIG}),
@@ -134,10 +138,11 @@ MORE = {
         ("flat-weights", {"layers": 3, "params": {"distance_weight": 1.0, "sinks": 0, "prefill_decay": 0.5,
                                                   "min_context": 8}, "tokens": 120, "dtype": "F16"}),
     ],
-    "h2o-ring": [("odd", {"group": 4, "budget": "41"}), ("many-steps", {"budget": "20", "steps": 80, "group": 2})],
+    "h2o-ring": [("odd", {"group": 4, "budget": "41"}), ("many-steps", {"budget": "20", "steps": 80, "group": 2}), EACH],
     "observed-attention": [
         ("sums-and-window", {"params": {"normalize": False, "window": 32}, **BIG}),
         ("window-20", {"params": {"window": 20}, **BIG}),
+        EACH,
     ],
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """DynamicKV (arXiv 2412.14838): layer budgets from a top-k over all layers and heads, revised every few layers.
 
+Parity. `granularity` = query_head keeps K and V per query head, as the published code does.
+
 Readings. Scores are per KV head: row sums, mean over the group, then pooled. T <= B keeps all, B <= w the newest B.
 The published code revises after layers 3, 7, 11, ... only; `final_update` also revises after the last layer, so that
 B holds on average whatever L is. Shares are truncated in integer arithmetic. Where truncation leaves nothing to share
@@ -8,10 +10,11 @@ out (tiny budgets), the counts themselves are the shares.
 """
 import numpy as np
 
-from oracle_support import by_group, forced, layers_of, parameters, pool, top_k
+from oracle_support import by_group, forced, layers_of, parameters, per_row_head, pool, top_k
 from prompt_cut import trivial_cut, window_rows, with_newest, write_prompt_cut
 
-DEFAULTS = {"window": 8, "kernel": 7, "pooling": "max", "radius": 10, "interval": 4, "final_update": True}
+DEFAULTS = {"granularity": "kv_head", "window": 8, "kernel": 7, "pooling": "max", "radius": 10, "interval": 4,
+            "final_update": True}
 
 
 def prefix_scores(layer, window, kernel, pooling):
@@ -63,7 +66,7 @@ def held_after_prompt(scores, mean, radius, interval, final_update):
 def run(inputs, params, budget):
     """B = mean over layers, window included; the same for every head of a layer; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
-    layers, window, result = layers_of(inputs), p["window"], {}
+    layers, window, result = [per_row_head(layer, p["granularity"]) for layer in layers_of(inputs)], p["window"], {}
     kept, scores = [trivial_cut(layer, window, budget) for layer in layers], [None] * len(layers)
     if kept[0] is None:
         scores = np.array([prefix_scores(layer, window, p["kernel"], p["pooling"]) for layer in layers])

@@ -8,15 +8,18 @@ takes the victim's slot and the new one that of the oldest. The set form and the
 The set is not always that of the real-drop form (oracle_h2o.py): there the entry that just left the recent range
 competes at once, here it is safe for that step.
 
+`granularity` = query_head keeps K and V, and acc, per query head.
+
 Readings. A step attends over everything with its own row, adds its probabilities to acc, then replaces; acc sums over
 the group. Of equally light entries the one with the highest index leaves. While B is not exceeded, entries are appended.
 """
 import numpy as np
 
 from oracle_h2o import heavy_and_recent
-from oracle_support import RowCache, by_group, layers_of, parameters, prompt_probabilities, top_k, write_layer
+from oracle_support import (RowCache, by_group, layers_of, parameters, per_row_head, prompt_probabilities, top_k,
+                            write_layer)
 
-DEFAULTS = {}
+DEFAULTS = {"granularity": "kv_head"}
 
 
 def kept_after_step(acc, budget):
@@ -54,9 +57,10 @@ class Slots:
 
 def run(inputs, params, budget):
     """B entries after the prompt, as in the real-drop form, and after every step."""
-    parameters(DEFAULTS, inputs, params)
+    p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache, scores, step_out = RowCache(layer), None, []
         acc = list(by_group(prompt_probabilities(layer, layer.tokens).sum(axis=1), layer.heads).sum(axis=1))
         if layer.tokens > budget:

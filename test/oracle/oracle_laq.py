@@ -5,7 +5,8 @@
 n = 0. `lookahead_cache` is the temporary cache the draft is decoded on, `rollout` its loop.
 
 Parity. `mask` = exact: the last `window` prompt rows are causal, draft rows see the whole prompt. triangle: row r of all
-R rows does not see the keys after T - R + r, as the published code has it.
+R rows does not see the keys after T - R + r, as the published code has it. `granularity` = query_head keeps K and V per
+query head, as the published code does.
 
 Readings. The draft's own keys are in no softmax. Pooling is per query head, then the mean over the group. `window` = 0
 protects no recent row; T <= B keeps all, B <= window the newest B. Draft rows beyond `lookahead` are ignored.
@@ -15,10 +16,11 @@ import math
 import numpy as np
 
 import oracle_snapkv
-from oracle_support import by_group, forced, layers_of, parameters, pool, softmax_rows, top_k
+from oracle_support import by_group, forced, layers_of, parameters, per_row_head, pool, softmax_rows, top_k
 from prompt_cut import trivial_cut, with_newest, write_prompt_cut
 
-DEFAULTS = {"lookahead": 8, "lookahead_window": 32, "window": 8, "kernel": 7, "pooling": "max", "mask": "exact"}
+DEFAULTS = {"granularity": "kv_head", "lookahead": 8, "lookahead_window": 32, "window": 8, "kernel": 7, "pooling": "max",
+            "mask": "exact"}
 
 
 def lookahead_cache(layer, p, budget):
@@ -79,6 +81,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         kept, scores = trivial_cut(layer, p["window"], budget), None
         if kept is None:
             drafts = draft_rows(inputs, layer, p["lookahead"])

@@ -3,16 +3,16 @@
 
 Parity. The defaults are kvpress's observed attention: the column sum over all prompt rows divided by the number of rows
 that see the key, mean over the group, no recent window. `normalize` = false with a `window` is the form of
-KVCache-Factory: plain sums, and the last `window` entries stay.
+KVCache-Factory: plain sums, and the last `window` entries stay. `granularity` = query_head keeps K and V per query head.
 
 Readings. T <= B keeps all, B <= window the newest B.
 """
 import numpy as np
 
-from oracle_support import by_group, forced, layers_of, parameters, prompt_probabilities, top_k
+from oracle_support import by_group, forced, layers_of, parameters, per_row_head, prompt_probabilities, top_k
 from prompt_cut import trivial_cut, with_newest, write_prompt_cut
 
-DEFAULTS = {"normalize": True, "window": 0}
+DEFAULTS = {"granularity": "kv_head", "normalize": True, "window": 0}
 
 
 def observed(layer, normalize):
@@ -26,6 +26,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         kept, scores = trivial_cut(layer, p["window"], budget), None
         if kept is None:
             scores = observed(layer, p["normalize"])[:, :layer.tokens - p["window"]]

@@ -4,6 +4,8 @@
 Pruned channels read as 0, which gives the logits of keys stored without them. Values and the last `recent` keys of
 the prompt are untouched, and so is every later key.
 
+Parity. `granularity` = query_head keeps K and V, and drops channels, per query head, as the published code does.
+
 Readings. Without a budget every row stays; with one, SnapKV with its own defaults selects rows first (`window` of
 ThinK counts query rows only) and the channels are scored on the kept keys. The mean over keys includes the recent
 ones. At most `recent` rows: nothing is pruned.
@@ -11,9 +13,10 @@ ones. At most `recent` rows: nothing is pruned.
 import numpy as np
 
 import oracle_snapkv
-from oracle_support import RowCache, by_group, decode_by_appending, layers_of, parameters, top_k, write_layer
+from oracle_support import (RowCache, by_group, decode_by_appending, layers_of, parameters, per_row_head, top_k,
+                            write_layer)
 
-DEFAULTS = {"ratio": 0.4, "recent": 32, "window": 32}
+DEFAULTS = {"granularity": "kv_head", "ratio": 0.4, "recent": 32, "window": 32}
 
 
 def channel_scores(queries, keys):
@@ -44,6 +47,7 @@ def run(inputs, params, budget=None):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
+        layer = per_row_head(layer, p["granularity"])
         cache, scores = RowCache(layer), None
         if budget is not None:
             kept, scores = oracle_snapkv.choose(layer, oracle_snapkv.DEFAULTS, budget)

@@ -35,6 +35,19 @@ class ExtraCases(unittest.TestCase):
                     np.array_equal(result[key], plain[key]) for key in result if not key.startswith("__"))
                 self.assertFalse(same, f"{method} {name}")
 
+    def test_query_heads_of_their_own_are_kv_heads_without_a_group(self):
+        for method in ("dynamickv", "think", "laq", "h2o-ring", "observed-attention"):
+            case = replace(next(c for c in cases_for(method) if c.name == "query-heads"), query_rows=None)
+            case.inputs = make_inputs(case)
+            result = expected(method, case)
+            case.inputs = {name: np.repeat(values, 4, axis=0) if name.endswith((".k", ".v")) else values
+                           for name, values in case.inputs.items()}
+            case.params = {name: value for name, value in case.params.items() if name != "granularity"}
+            self.assertEqual(result["layers.1.indices"].shape[0], 8)
+            for name, values in expected(method, case).items():
+                if not name.startswith("__"):
+                    self.assertTrue(np.array_equal(values, result[name]), f"{method} {name}")
+
     def test_extra_inputs_leave_the_others_as_they_are(self):
         plain = make_inputs(Case("a", tokens=30, steps=4))
         more = make_inputs(Case("a", tokens=30, steps=4, task_rows=3, draft_rows=2, classes=True))
