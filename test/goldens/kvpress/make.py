@@ -201,8 +201,8 @@ def presses(tokens):
     rotated = ("KeyRerotationPress", {})
     add("streaming-rerotated", "StreamingLLMPress", wrapper=rotated, flags=("keys",), compression_ratio=0.5)
     add("knorm-rerotated", "KnormPress", wrapper=rotated, flags=("keys",), compression_ratio=0.75)
-    add("kvcompose", "KVComposePress", compression_ratio=0.55)
-    add("kvcompose-mean", "KVComposePress", compression_ratio=0.75, agg_task="mean", add_mean_across_heads=False)
+    add("kvcompose", "KVComposePress", compression_ratio=0.6)
+    add("kvcompose-mean", "KVComposePress", compression_ratio=0.4, agg_task="mean", add_mean_across_heads=False)
     add("kvcompose-ragged", "KVComposePress", compression_ratio=0.5, structured=False)
     add("duo", "DuoAttentionPress", head_compression_ratio=0.5, on_the_fly_scoring=True)
     add("think", "ThinKPress", key_channel_compression_ratio=0.4, window_size=32)
@@ -258,8 +258,8 @@ def goldens_of(name, model, ids, question=12):
             other = dense["eager"][layer][side][0] if side == "q" else dense["eager"][layer][side]
             assert np.abs(values - other).max() < 1e-5 * np.abs(values).max(), "the implementations differ"
             inputs[f"layers.{layer}.{side}"] = values.astype(np.float32)
-        second[f"layers.{layer}.q"] = twice[layer]["q"][1].astype(np.float32)
-        second[f"layers.{layer}.k"] = twice[layer]["k"][:, tokens:].astype(np.float32)
+        second[f"layers.{layer}.task.q"] = twice[layer]["q"][1].astype(np.float32)
+        second[f"layers.{layer}.task.k"] = twice[layer]["k"][:, tokens:].astype(np.float32)
     duo = head_scores(model, ids)
     result["duo.head_scores"] = duo.astype(np.float32)
     delimited = torch.cat([ids[:, :-question], torch.tensor([[DELIMITER]]), ids[:, -question:]], dim=1)

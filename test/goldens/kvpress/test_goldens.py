@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The goldens follow from the recorded inputs: each press again in numpy and double, for those too that no method here
 reproduces. And the comparison notices what it should: a swap at the cut passes only between ties."""
+import importlib
 import json
 import os
 import sys
@@ -12,7 +13,8 @@ sys.path.append(os.path.join(HERE, "..", "..", "oracle"))
 
 import numpy as np  # noqa: E402
 
-from compare import MODELS, heads_of, kept_differences, key_differences  # noqa: E402
+import parity  # noqa: E402
+from compare import MODELS, compare_case, heads_of, kept_differences, key_differences  # noqa: E402
 from safetensors_io import METADATA, read_safetensors  # noqa: E402
 
 
@@ -115,7 +117,7 @@ def finch(model, press, layer):
 
 def composed_scores(model, press, layer):
     """[Hkv, T]: what the queries of the second pass give each entry."""
-    queries, keys = model.second[f"layers.{layer}.q"], model.second[f"layers.{layer}.k"]
+    queries, keys = (model.second[f"layers.{layer}.task.{side}"] for side in "qk")
     every = np.repeat(np.concatenate([model.of("k", layer), keys], axis=1), model.group, axis=0)
     logits = queries @ every.transpose(0, 2, 1) / np.sqrt(model.dim)
     count = model.tokens
@@ -207,6 +209,25 @@ class Goldens(unittest.TestCase):
         for name in MODELS:
             model = Model(name)
             np.testing.assert_allclose(head_scores(model), model.goldens["duo.head_scores"], rtol=1e-5)
+
+
+class Oracles(unittest.TestCase):
+    def test_oracles_with_the_parity_settings_keep_the_same(self):
+        for name in MODELS:
+            inputs, second, goldens = (read_safetensors(os.path.join(HERE, f"{name}-{file}.safetensors"))
+                                       for file in ("inputs", "second-pass", "kept"))
+            tokens, seen = len(goldens["ids"]), set()
+            for key, text in goldens[METADATA].items():
+                case, press = key[5:], json.loads(text) if key.startswith("case.") else None
+                if press is None or parity.missing(case, press["press"]):
+                    continue
+                method, parameters, (option, amount) = parity.RULES[press["press"]](press, tokens)
+                budget = int(amount) if option == "--budget" else int(tokens * (1 - float(amount)))
+                oracle = importlib.import_module("oracle_" + method.replace("-", "_"))
+                output = oracle.run({**second, **inputs} if method == "kvcompose" else inputs, parameters, budget)
+                self.assertEqual(compare_case(case, goldens, output, "AdaKV" in press["press"]), [], f"{name} {case}")
+                seen.add(press["press"])
+            self.assertEqual(seen, set(parity.RULES))
 
 
 class Comparison(unittest.TestCase):
