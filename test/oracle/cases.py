@@ -30,7 +30,8 @@ WINDOWED = {"snapkv", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "evolkv
 ALL_ROWS = {"h2o", "a2sf", "corm", "scissorhands"} | extra_cases.ALL_ROWS    # need the queries of the whole prompt
 
 
-PER_QUERY_HEAD = {"snapkv", "h2o", "ada-snapkv", "pyramidkv", "snapkv+kivi"}    # take granularity
+# take granularity
+PER_QUERY_HEAD = {"snapkv", "h2o", "ada-snapkv", "pyramidkv", "snapkv+kivi", "scope", "headkv", "evolkv", "zigzagkv"}
 
 
 @dataclass
@@ -421,6 +422,7 @@ def _without_budget(method):
             Case("query-norms", params={"theta": 0.05, "norms": "query"}, group=4),
             Case("heavy-order", params={"theta": 0.05, "order": "h2o", "safe": 8}, group=4),
             Case("several-rows", params={"theta": 0.03, "metric": "rows"}),
+            Case("query-heads", params={"theta": 0.05, "granularity": "query_head"}, group=4),
             Case("skip-layer-0", params={"theta": 0.2, "skip_layers": [0]}, dtype="F16"),
             Case("no-query-rows", query_rows=0, rejected="layers.0.q"),
         ],

@@ -13,7 +13,7 @@ by another scorer is not transcribed.
 """
 import numpy as np
 
-from oracle_support import (RowCache, by_group, by_query_head, decode_by_appending, layers_of, parameters,
+from oracle_support import (RowCache, by_group, decode_by_appending, layers_of, parameters, per_row_head,
                             prompt_probabilities, record_cut, write_layer)
 
 DEFAULTS = {"theta": 0.01, "safe": 4, "order": "position", "metric": "last", "window": 8, "norms": "group",
@@ -81,7 +81,7 @@ def run(inputs, params, budget=None):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
-        layer = by_query_head(layer) if p["granularity"] == "query_head" else layer
+        layer = per_row_head(layer, p["granularity"])
         cache = RowCache(layer)
         if layer.index not in p["skip_layers"]:
             for head, gone in enumerate(dropped(layer, p)):

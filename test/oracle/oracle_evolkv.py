@@ -9,9 +9,10 @@ keeps the newest B, one of at least T all.
 import numpy as np
 
 import oracle_snapkv
-from oracle_support import RowCache, decode_by_appending, layers_of, parameters, write_layer
+from oracle_support import RowCache, decode_by_appending, layers_of, parameters, per_row_head, write_layer
 
-DEFAULTS = {"window": 32, "kernel": 7, "pooling": "max", "budgets": []}   # budgets: k before completion; [] = equal
+# budgets: k before completion, [] = equal.
+DEFAULTS = {"granularity": "kv_head", "window": 32, "kernel": 7, "pooling": "max", "budgets": []}
 
 
 def objective(score, budgets, target, weight=0.3, gamma=0.2):
@@ -39,7 +40,7 @@ def completed(budgets, target, low=1, high=None):
 def run(inputs, params, budget):
     """Mean over layers = B, window included; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
-    layers, result = layers_of(inputs), {}
+    layers, result = [per_row_head(layer, p["granularity"]) for layer in layers_of(inputs)], {}
     tokens, budgets = layers[0].tokens, [budget] * len(layers)
     if p["window"] < budget < tokens:
         budgets = completed(p["budgets"] or budgets, budget, p["window"] + 1, tokens)

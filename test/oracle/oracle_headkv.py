@@ -13,7 +13,7 @@ import numpy as np
 
 import oracle_snapkv
 from integer_budgets import rounded
-from oracle_support import (RowCache, by_query_head, decode_by_appending, forced, layers_of, parameters, top_k,
+from oracle_support import (RowCache, decode_by_appending, forced, layers_of, parameters, per_row_head, top_k,
                             write_layer)
 
 # beta: the shared pool is floor((B - w) / beta). temperature: power on the shares.
@@ -79,9 +79,7 @@ def run(inputs, params, budget, table=None):
     """Mean over all heads = B (up to rounding and heads that are shorter than their budget); decode appends."""
     p = parameters(DEFAULTS, inputs, params)
     table = inputs.get("table.head_scores") if table is None else table
-    layers, result = layers_of(inputs), {}
-    if p["granularity"] == "query_head":
-        layers = [by_query_head(layer) for layer in layers]
+    layers, result = [per_row_head(layer, p["granularity"]) for layer in layers_of(inputs)], {}
     table = np.ones((len(layers), layers[0].heads)) if table is None else np.asarray(table)
     budgets = head_budgets(table, budget - p["window"], p["beta"], p["temperature"])
     budgets = group_budgets(budgets, layers[0].heads)

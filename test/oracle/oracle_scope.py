@@ -10,7 +10,7 @@ rows of the whole causal map and keeps the newest `window` besides.
 import numpy as np
 
 import oracle_snapkv
-from oracle_support import (RowCache, by_group, by_query_head, layers_of, parameters, prompt_probabilities, top_k,
+from oracle_support import (RowCache, by_group, layers_of, parameters, per_row_head, prompt_probabilities, top_k,
                             write_layer)
 
 # mode: slide, adaptive or discontinuous. decode_window: W. recent: r. max_new: steps that a generation is made for.
@@ -58,7 +58,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
-        layer = by_query_head(layer) if p["granularity"] == "query_head" else layer
+        layer = per_row_head(layer, p["granularity"])
         cache = RowCache(layer)
         kept, scores = compress_prompt(layer, p, budget)
         for head in range(layer.heads):

@@ -171,17 +171,6 @@ def pool(scores, kind, kernel):
     return windows.sum(axis=-1) / kernel if kind == "avg" else windows.max(axis=-1)
 
 
-def by_query_head(layer):
-    """The layer as reference codes store it that copy K and V first: one KV head per query head (G = 1)."""
-    group = next(q.shape[0] for q in (layer.q, layer.step_q, layer.queries) if q is not None) // layer.heads
-
-    def copied(rows):
-        return None if rows is None else np.repeat(rows, group, axis=0)
-
-    return replace(layer, k=copied(layer.k), v=copied(layer.v), k_pre=copied(layer.k_pre),
-                   step_k=copied(layer.step_k), step_v=copied(layer.step_v))
-
-
 def rope(vectors, shift, inv_freq):
     """Rotates [..., n, D] by `shift` [n] positions; half-split pairs (i, i + D/2)."""
     angle = np.asarray(shift, np.float64)[:, None] * inv_freq

@@ -10,11 +10,11 @@ import numpy as np
 
 import oracle_snapkv
 from integer_budgets import by_largest_remainder
-from oracle_support import (RowCache, decode_by_appending, layers_of, parameters, prompt_probabilities, record_cut,
-                            write_layer)
+from oracle_support import (RowCache, decode_by_appending, layers_of, parameters, per_row_head, prompt_probabilities,
+                            record_cut, write_layer)
 
 # mass: P_th. bound: B_min / B.
-DEFAULTS = {"window": 64, "kernel": 5, "pooling": "avg", "mass": 0.9, "bound": 0.1}
+DEFAULTS = {"granularity": "kv_head", "window": 64, "kernel": 5, "pooling": "avg", "mass": 0.9, "bound": 0.1}
 
 
 def needed(attention, mass):
@@ -51,7 +51,7 @@ def layer_budgets(needs, budget, tokens, bound=0.1):
 def run(inputs, params, budget):
     """B = mean over layers; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
-    layers, result = layers_of(inputs), {}
+    layers, result = [per_row_head(layer, p["granularity"]) for layer in layers_of(inputs)], {}
     tokens, budgets = layers[0].tokens, [budget] * len(layers)
     if p["window"] < budget < tokens:
         needs = [layer_need(layer, p["window"], p["mass"]) for layer in layers]

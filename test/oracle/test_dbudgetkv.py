@@ -92,6 +92,17 @@ class DBudgetKv(unittest.TestCase):
         self.assertEqual(len(heads(result, "indices", layer=1)[0]), 60)
         self.assertLess(len(heads(result, "indices")[0]), 60)
 
+    def test_query_heads_of_their_own_are_kv_heads_without_a_group(self):
+        inputs = problem(tokens=120, group=3, steps=3)
+        repeated = {name: np.repeat(values, 3, axis=0) if name.endswith((".k", ".v")) else values
+                    for name, values in inputs.items()}
+        got = oracle_dbudgetkv.run(inputs, {"theta": 0.1, "granularity": "query_head"}, None)
+        want = oracle_dbudgetkv.run(repeated, {"theta": 0.1}, None)
+        self.assertEqual(len(got["layers.1.indices"]), 6)
+        for name, values in want.items():
+            if not name.startswith("__"):
+                self.assertTrue(np.array_equal(got[name], values), name)
+
 
 if __name__ == "__main__":
     unittest.main()

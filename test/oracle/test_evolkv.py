@@ -62,6 +62,17 @@ class Selection(unittest.TestCase):
         got = oracle_evolkv.run(problem(tokens=100, steps=0), {"budgets": [190, 10]}, 80)
         self.assertEqual([len(heads(got, "indices", index)[0]) for index in (0, 1)], [100, 60])
 
+    def test_query_heads_of_their_own_are_kv_heads_without_a_group(self):
+        inputs = problem(tokens=120, group=3, steps=3)
+        repeated = {name: np.repeat(values, 3, axis=0) if name.endswith((".k", ".v")) else values
+                    for name, values in inputs.items()}
+        got = oracle_evolkv.run(inputs, {"budgets": [50, 90], "granularity": "query_head"}, 70)
+        want = oracle_evolkv.run(repeated, {"budgets": [50, 90]}, 70)
+        self.assertEqual(len(got["layers.1.indices"]), 6)
+        for name, values in want.items():
+            if not name.startswith("__"):
+                self.assertTrue(np.array_equal(got[name], values), name)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -79,6 +79,17 @@ class ZigZag(unittest.TestCase):
         self.assertEqual(oracle.run(inputs, {}, 100)["layers.0.indices"].shape, (2, 100))
         self.assertEqual(oracle.run(inputs, {}, 64)["layers.1.indices"][1].tolist(), list(range(36, 100)))
 
+    def test_query_heads_of_their_own_are_kv_heads_without_a_group(self):
+        inputs = problem(tokens=120, group=3, steps=3)
+        repeated = {name: np.repeat(values, 3, axis=0) if name.endswith((".k", ".v")) else values
+                    for name, values in inputs.items()}
+        got = oracle.run(inputs, {"window": 16, "granularity": "query_head"}, 90)
+        want = oracle.run(repeated, {"window": 16}, 90)
+        self.assertEqual(len(got["layers.1.indices"]), 6)
+        for name, values in want.items():
+            if not name.startswith("__"):
+                self.assertTrue(np.array_equal(got[name], values), name)
+
 
 if __name__ == "__main__":
     unittest.main()
