@@ -128,8 +128,8 @@ TEST(DemoReport, BringsTheCellsOfAMethodTogether) {
     text.kld.mean = 0.5 * i;
     data.cells.push_back(text);
   }
-  data.methods[1].timing = AttendTiming{0.001, 0.5, 0.4, 0.6};
-  data.methods[2].timing = AttendTiming{0.002, 1.0, 0.9, 1.1};
+  data.methods[1].timing = AttendTiming{0.001, 0.5, 0.4, 0.6, true};
+  data.methods[2].timing = AttendTiming{0.002, 1.0, 0.9, 1.1, false};
   Json rows = demoRows(data);
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[1]["kld_mean_nats"], 0.5);

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Fills caches, times calls, judges ratios. Invariant: a figure never leaves here without the
-// correctness of the same kernels on the same kind of data beside it.
+// Rounds, ratios, bounds. Why copies are made anew in each round: two caches with the same content
+// differ by 5 to 13 % in time, call after call, by where their pages lie; a variant that keeps its
+// cache measures its luck. With copies drawn in random order from the same memory, the order of two
+// equal variants is a coin's toss, and rounds are independent of each other.
 
 #include "tools/commands/AttendBench.h"
 
 #include "runtime/parallel/Parallel.h"
+#include "tools/commands/AttendVariant.h"
+#include "tools/commands/BenchProbes.h"
 #include "tools/commands/HostInfo.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <fstream>
+#include <limits>
+#include <numeric>
 #include <random>
+#include <set>
 
 namespace kvcache::tools {
 
@@ -21,244 +28,216 @@ using namespace rt;
 
 namespace {
 
-constexpr int64_t chunkRows = 1024;
-constexpr int64_t checkedRows = 512;
+constexpr int64_t callsPerCopy = 3;
+constexpr const char *denseName = "dense";
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double medianOf(std::vector<double> values) {
-  if (values.empty()) {
-    return 0;
-  }
-  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
-
-/// Median and the 2.5 % and 97.5 % quantiles of the medians of 1000 resamples, from a fixed seed.
-Interval bootstrap(const std::vector<double> &values) {
-  std::mt19937_64 generator(7);
-  std::vector<double> medians, sample(values.size());
-  for (int i = 0; i < 1000; ++i) {
-    for (double &value : sample) {
-      value = values[generator() % values.size()];
-    }
-    medians.push_back(medianOf(sample));
-  }
-  std::sort(medians.begin(), medians.end());
-  return {medianOf(values), medians[25], medians[974]};
-}
-
-/// Rows of the cache: uniform values, some channels larger, as keys have them. Cheap, because there
-/// are many.
-struct Rows {
-  std::vector<float> q, k, v;
-  std::vector<int32_t> positions;
-
-  void fill(std::mt19937_64 &generator, int64_t first, int64_t rows, const Geometry &g) {
-    auto random = [&](std::vector<float> &values, int64_t heads) {
-      values.resize(static_cast<size_t>(rows * heads * g.headDim));
-      for (size_t i = 0; i + 1 < values.size(); i += 2) {
-        uint64_t bits = generator();
-        values[i] = static_cast<float>(static_cast<int32_t>(bits)) * 0x1p-31F;
-        values[i + 1] = static_cast<float>(static_cast<int32_t>(bits >> 32)) * 0x1p-31F;
-      }
-    };
-    random(q, g.queryHeads);
-    random(k, g.kvHeads);
-    random(v, g.kvHeads);
-    positions.resize(static_cast<size_t>(rows));
-    for (int64_t i = 0; i < rows; ++i) {
-      positions[static_cast<size_t>(i)] = static_cast<int32_t>(first + i);
+/// Bytes the system can still give; the largest number where it does not say.
+int64_t availableBytes() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string word; file >> word;) {
+    int64_t kibibytes = 0;
+    if (word == "MemAvailable:" && file >> kibibytes) {
+      return kibibytes << 10;
     }
   }
-  LayerRows view(int64_t rows) const {
-    LayerRows result;
-    result.rows = rows;
-    result.q = q.data();
-    result.k = k.data();
-    result.kPre = k.data();
-    result.v = v.data();
-    result.positions = positions.data();
-    return result;
+  return std::numeric_limits<int64_t>::max();
+}
+
+int64_t movedBytes(const Execution &execution) {
+  int64_t bytes = 0;
+  for (const KernelReport &kernel : execution.kernels()) {
+    bytes += kernel.bytesRead + kernel.bytesWritten;
+  }
+  return bytes;
+}
+
+/// Rates of the machine, one of each for every round.
+struct Rates {
+  std::vector<double> read, products;
+  std::map<int, std::vector<double>> unpacked; ///< by bits
+
+  void measure(const std::set<int> &widths) {
+    products.push_back(productsPerSecond());
+    for (int bits : widths) {
+      unpacked[bits].push_back(unpackedPerSecond(bits));
+    }
+  }
+  /// Infinite when the rate of this width is not known.
+  double secondsToUnpack(int64_t values, int bits) const {
+    return values == 0 ? 0 : static_cast<double>(values) / medianOf(unpacked.at(bits));
   }
 };
 
-/// One method and the caches its calls go through.
-struct Variant {
-  std::unique_ptr<Execution> execution;
-  std::vector<std::unique_ptr<Sequence>> sequences;
-  size_t next = 0;
-  int64_t rows = 0, needBytes = 0;
-  std::vector<double> seconds;
-
-  Status call(const float *q, float *out) {
-    Sequence &sequence = *sequences[next++ % sequences.size()];
-    double start = now();
-    KVCACHE_RETURN_IF_ERROR(execution->attend(0, sequence, 1, q, out, nullptr));
-    seconds.push_back(now() - start);
-    return Status::ok();
-  }
+/// One variant in the rounds.
+struct Entry {
+  std::string method;
+  std::unique_ptr<AttendVariant> variant;
+  std::vector<double> seconds; ///< by round
+  int64_t movedBytes = 0;      ///< of one call
 };
-
-StatusOr<std::unique_ptr<Sequence>> filledSequence(Execution &execution, int64_t rows,
-                                                   uint64_t seed) {
-  SequenceOptions options;
-  options.budget = execution.hasTokenBudget() ? rows : -1;
-  auto sequence = execution.createSequence(options);
-  KVCACHE_RETURN_IF_ERROR(sequence.status());
-  std::mt19937_64 generator(seed);
-  Rows chunk;
-  for (int64_t first = 0; first < rows; first += chunkRows) {
-    int64_t count = std::min(chunkRows, rows - first);
-    chunk.fill(generator, first, count, execution.geometry());
-    KVCACHE_RETURN_IF_ERROR(execution.ingest(0, {sequence->get()}, {chunk.view(count)}));
-  }
-  KVCACHE_RETURN_IF_ERROR(execution.promptEnd({sequence->get()}));
-  return sequence;
-}
-
-/// Relative L2 of attention over `checkedRows` rows against double precision over what a reader
-/// sees.
-StatusOr<double> errorOf(Execution &execution, uint64_t seed) {
-  const Geometry &g = execution.geometry();
-  auto sequence = filledSequence(execution, checkedRows, seed);
-  KVCACHE_RETURN_IF_ERROR(sequence.status());
-  std::mt19937_64 generator(seed + 1);
-  Rows probe;
-  probe.fill(generator, 0, 1, g);
-  std::vector<float> out(probe.q.size());
-  KVCACHE_RETURN_IF_ERROR(execution.attend(0, **sequence, 1, probe.q.data(), out.data(), nullptr));
-  double difference = 0, size = 0;
-  for (int64_t head = 0; head < g.queryHeads; ++head) {
-    auto contents = (*sequence)->contents(0, head / (g.queryHeads / g.kvHeads));
-    KVCACHE_RETURN_IF_ERROR(contents.status());
-    size_t n = contents->positions.size(), dim = static_cast<size_t>(g.headDim);
-    const float *q = probe.q.data() + head * g.headDim;
-    std::vector<double> p(n), expected(dim, 0.0);
-    double largest = -INFINITY, sum = 0;
-    for (size_t t = 0; t < n; ++t) {
-      double dot = 0;
-      for (size_t d = 0; d < dim; ++d) {
-        dot += double(q[d]) * double(contents->k[t * dim + d]);
-      }
-      p[t] = dot / std::sqrt(double(dim));
-      largest = std::max(largest, p[t]);
-    }
-    for (double &value : p) {
-      value = std::exp(value - largest);
-      sum += value;
-    }
-    for (size_t t = 0; t < n; ++t) {
-      for (size_t d = 0; d < dim; ++d) {
-        expected[d] += p[t] / sum * double(contents->v[t * dim + d]);
-      }
-    }
-    for (size_t d = 0; d < dim; ++d) {
-      double e = double(out[static_cast<size_t>(head) * dim + d]) - expected[d];
-      difference += e * e;
-      size += expected[d] * expected[d];
-    }
-  }
-  return std::sqrt(difference / size);
-}
 
 } // namespace
 
-const char *AttendMeasurement::verdict() const {
-  return ratio.high < 1 ? "faster" : ratio.low > 1 ? "slower" : "no difference";
+double AttendBounds::tightestSeconds() const {
+  return std::max({bytesSeconds, unpackSeconds.value_or(0), productsSeconds.value_or(0)});
+}
+
+const char *AttendBounds::tightest() const {
+  double largest = tightestSeconds();
+  return largest == bytesSeconds ? "bytes" : unpackSeconds == largest ? "unpack" : "products";
 }
 
 struct AttendBench::State {
   MethodProvider &provider;
   AttendBenchOptions options;
   Geometry geometry;
-  Variant baseline;
-  std::vector<uint64_t> probeBuffer;
+  std::unique_ptr<BenchProbes> probes;
+  std::vector<Entry> entries; ///< the baseline, its control, dense where it is neither, the methods
+  size_t dense = 0, firstMethod = 0;
 
-  StatusOr<Variant> prepare(const std::string &method,
-                            const std::map<std::string, std::string> &parameters) {
+  Status add(const std::string &method, const std::map<std::string, std::string> &parameters) {
+    // Rows of f16, for the cache that stays and the copies of one variant at a time.
+    int64_t bytes = options.tokens * geometry.kvHeads * geometry.headDim * 4 * (1 + options.batch);
+    int64_t available = availableBytes();
+    if (bytes > available) {
+      return Status::unavailable(
+          fmt::format("caches of T = {} and batch = {} need {} MiB, {} MiB are available",
+                      options.tokens, options.batch, bytes >> 20, available >> 20));
+    }
     MethodRequest request;
     request.method = method;
     request.parameters = parameters;
     request.geometry = geometry;
-    auto execution = provider.load(request);
-    KVCACHE_RETURN_IF_ERROR(execution.status());
-    Variant variant;
-    variant.execution = std::move(*execution);
-    if (variant.execution->needsCalibration()) {
-      std::mt19937_64 generator(options.seed + 2);
-      Rows rows;
-      rows.fill(generator, 0, 2 * chunkRows, geometry);
-      KVCACHE_RETURN_IF_ERROR(variant.execution->calibrate(0, rows.view(2 * chunkRows)));
-      KVCACHE_RETURN_IF_ERROR(variant.execution->finishCalibration());
-    }
-    variant.rows =
-        variant.execution->hasTokenBudget()
-            ? std::max<int64_t>(
-                  1, static_cast<int64_t>(static_cast<double>(options.tokens) * options.kept))
-            : options.tokens;
-    auto first = filledSequence(*variant.execution, variant.rows, options.seed);
-    KVCACHE_RETURN_IF_ERROR(first.status());
-    LayerReport report = (*first)->report(0);
-    variant.needBytes = static_cast<int64_t>((report.bitsK + report.bitsV) / 8);
-    int64_t caches = options.cold ? 4 * std::max<int64_t>(lastLevelCacheBytes(), 1 << 20) /
-                                            std::max<int64_t>(1, report.bytesMeasured) +
-                                        1
-                                  : 1;
-    variant.sequences.push_back(std::move(*first));
-    for (int64_t i = 1; i < caches; ++i) {
-      std::unique_ptr<Sequence> copy = variant.sequences.front()->fork();
-      if (!copy) {
-        return Status::unavailable("no memory for " + std::to_string(caches) +
-                                   " caches of method '" + method + "'");
-      }
-      variant.sequences.push_back(std::move(copy));
-    }
-    return variant;
+    auto variant =
+        AttendVariant::create(provider, request, {options.tokens, options.kept, options.seed});
+    KVCACHE_RETURN_IF_ERROR(variant.status());
+    entries.push_back({method, std::move(*variant), {}, 0});
+    return Status::ok();
   }
 
-  /// Reads the probe buffer once with all threads; bytes per second.
-  double probe() {
-    int64_t pieces = 64, words = static_cast<int64_t>(probeBuffer.size()) / pieces;
-    std::vector<uint64_t> sums(static_cast<size_t>(pieces) * 8);
-    double start = now();
-    parallelFor(pieces, [&](int64_t piece) {
-      const uint64_t *data = probeBuffer.data() + piece * words;
-      uint64_t lanes[8] = {};
-      for (int64_t i = 0; i + 8 <= words; i += 8) {
-        for (int lane = 0; lane < 8; ++lane) {
-          lanes[lane] += data[i + lane];
+  /// Times one variant on fresh copies; the median of a few calls.
+  StatusOr<double> timeOnce(Entry &entry, const std::vector<float> &query, Rates &rates) {
+    std::vector<float> out(query.size());
+    KVCACHE_RETURN_IF_ERROR(entry.variant->makeCopies(options.batch));
+    if (!options.cold) {
+      KVCACHE_RETURN_IF_ERROR(entry.variant->attend(query.data(), out.data()).status());
+    }
+    int64_t before = movedBytes(entry.variant->execution());
+    std::vector<double> seconds;
+    for (int64_t call = 0; call < callsPerCopy; ++call) {
+      if (options.cold) {
+        rates.read.push_back(probes->readBytesPerSecond());
+      }
+      auto took = entry.variant->attend(query.data(), out.data());
+      KVCACHE_RETURN_IF_ERROR(took.status());
+      seconds.push_back(*took);
+    }
+    entry.movedBytes = (movedBytes(entry.variant->execution()) - before) / callsPerCopy;
+    entry.variant->dropCopies();
+    return medianOf(seconds);
+  }
+
+  /// Widths of all that is stored.
+  std::set<int> widths() const {
+    std::set<int> result;
+    for (const Entry &entry : entries) {
+      for (const StoredValues &stored : {entry.variant->keys(), entry.variant->values()}) {
+        if (stored.codes > 0) {
+          result.insert(stored.codeBits);
+        }
+        if (stored.exact > 0) {
+          result.insert(16);
         }
       }
-      std::copy(lanes, lanes + 8, sums.begin() + piece * 8);
-    });
-    double seconds = now() - start;
-    // The sums are used, so that the reads are made.
-    return static_cast<double>(probeBuffer.size() * sizeof(uint64_t)) /
-           (seconds + (sums[0] == 1 ? 1e-12 : 0));
+    }
+    return result;
+  }
+
+  Status rounds(Rates &rates) {
+    for (Entry &entry : entries) {
+      entry.seconds.clear();
+    }
+    std::vector<float> query = randomQuery(geometry, options.seed + 4);
+    std::mt19937_64 generator(options.seed + 5);
+    std::vector<size_t> order(entries.size());
+    std::iota(order.begin(), order.end(), size_t(0));
+    for (int64_t round = -1; round < options.rounds; ++round) {
+      std::shuffle(order.begin(), order.end(), generator);
+      for (size_t number : order) {
+        if (!options.cold) {
+          rates.read.push_back(probes->readBytesPerSecond());
+        }
+        auto seconds = timeOnce(entries[number], query, rates);
+        KVCACHE_RETURN_IF_ERROR(seconds.status());
+        if (round >= 0) { // the first round pays for page faults of code and buffers
+          entries[number].seconds.push_back(*seconds);
+        }
+      }
+      rates.measure(widths());
+    }
+    return Status::ok();
+  }
+
+  AttendBounds boundsOf(const AttendVariant &variant, const Rates &rates) const {
+    AttendBounds bounds;
+    double batch = static_cast<double>(options.batch);
+    bounds.bytesSeconds = batch * static_cast<double>(variant.needBytes()) / medianOf(rates.read);
+    double values = 0, unpack = 0;
+    for (const StoredValues &stored : {variant.keys(), variant.values()}) {
+      values += static_cast<double>(stored.codes + stored.exact);
+      unpack += rates.secondsToUnpack(stored.codes, stored.codeBits) +
+                rates.secondsToUnpack(stored.exact, 16);
+    }
+    double group = static_cast<double>(geometry.queryHeads / geometry.kvHeads);
+    double products = group * values / medianOf(rates.products);
+    if (std::isfinite(unpack)) {
+      bounds.unpackSeconds = batch * unpack;
+    }
+    if (std::isfinite(products)) {
+      bounds.productsSeconds = batch * products;
+    }
+    return bounds;
+  }
+
+  AttendMeasurement judge(const Entry &entry, const Rates &rates, const Interval &control) const {
+    const AttendVariant &variant = *entry.variant;
+    AttendMeasurement result;
+    result.method = entry.method;
+    result.rows = variant.rows();
+    result.bitsK = variant.keys().bitsEach;
+    result.bitsV = variant.values().bitsEach;
+    result.needBytes = variant.needBytes() * options.batch;
+    result.movedBytes = entry.movedBytes;
+    result.seconds = bootstrap(entry.seconds);
+    std::vector<double> ratios = ratiosOf(entry.seconds, entries[0].seconds);
+    result.ratio = bootstrap(ratios);
+    result.ratioVsDense = bootstrap(ratiosOf(entry.seconds, entries[dense].seconds));
+    result.drift = driftOf(ratios);
+    result.bounds = boundsOf(variant, rates);
+    result.maxError = variant.maxError();
+    result.verdict = verdictOf(result.ratio, control);
+    result.kernels = variant.execution().kernels();
+    return result;
   }
 };
 
 AttendBench::AttendBench(std::unique_ptr<State> state) : state_(std::move(state)) {}
 AttendBench::~AttendBench() = default;
 
-const AttendBenchOptions &AttendBench::options() const { return state_->options; }
-
 std::string AttendBench::geometryText() const {
   const AttendBenchOptions &o = state_->options;
-  return fmt::format("heads {}/{}, D {}, T {}", o.queryHeads, o.kvHeads, o.headDim, o.tokens);
+  return fmt::format("heads {}/{}, D {}, T {}{}", o.queryHeads, o.kvHeads, o.headDim, o.tokens,
+                     o.batch > 1 ? fmt::format(", batch {}", o.batch) : "");
 }
 
 StatusOr<std::unique_ptr<AttendBench>> AttendBench::create(MethodProvider &provider,
                                                            const std::string &baseline,
                                                            const AttendBenchOptions &options) {
-  if (options.kvHeads < 1 || options.queryHeads % options.kvHeads != 0 || options.headDim < 2 ||
-      options.tokens < 1 || options.rounds < 2 || !(options.kept > 0 && options.kept <= 1)) {
+  if (options.kvHeads < 1 || options.queryHeads < 1 || options.queryHeads % options.kvHeads != 0 ||
+      options.headDim < 2 || options.tokens < 1 || options.batch < 1 || options.rounds < 2 ||
+      !(options.kept > 0 && options.kept <= 1)) {
     return Status::badInput("expected query heads in a multiple of KV heads, D of at least 2, T of "
-                            "at least 1, 2 rounds and a kept share in (0, 1]");
+                            "at least 1, batch of at least 1, 2 rounds and a kept share in (0, 1]");
   }
   auto state = std::make_unique<State>(State{provider, options, {}, {}, {}});
   state->geometry = {1, options.queryHeads, options.kvHeads, options.headDim, ElementType::F16, 0,
@@ -267,58 +246,42 @@ StatusOr<std::unique_ptr<AttendBench>> AttendBench::create(MethodProvider &provi
     state->geometry.ropeInvFreq.push_back(static_cast<float>(
         std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(options.headDim))));
   }
-  auto prepared = state->prepare(baseline, {});
-  KVCACHE_RETURN_IF_ERROR(prepared.status());
-  state->baseline = std::move(*prepared);
-  state->probeBuffer.assign((options.cold ? size_t(128) : size_t(8)) << 17, 1);
+  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}));
+  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}));
+  if (baseline != denseName) {
+    state->dense = state->entries.size();
+    KVCACHE_RETURN_IF_ERROR(state->add(denseName, {}));
+  }
+  state->firstMethod = state->entries.size();
+  int64_t coldBytes = std::max<int64_t>(128 << 20, 4 * lastLevelCacheBytes() + (1 << 20));
+  state->probes = std::make_unique<BenchProbes>(options.cold ? coldBytes : 8 << 20);
   return std::unique_ptr<AttendBench>(new AttendBench(std::move(state)));
 }
 
-StatusOr<AttendMeasurement>
-AttendBench::measure(const std::string &method,
-                     const std::map<std::string, std::string> &parameters) {
-  auto prepared = state_->prepare(method, parameters);
-  KVCACHE_RETURN_IF_ERROR(prepared.status());
-  Variant &variant = *prepared, &baseline = state_->baseline;
-  AttendMeasurement result;
-  result.method = method;
-  result.rows = variant.rows;
-  result.needBytes = variant.needBytes;
-  auto error = errorOf(*variant.execution, state_->options.seed + 3);
-  KVCACHE_RETURN_IF_ERROR(error.status());
-  result.maxError = *error;
+Status AttendBench::add(const std::string &method,
+                        const std::map<std::string, std::string> &parameters) {
+  return state_->add(method, parameters);
+}
 
-  std::mt19937_64 generator(state_->options.seed + 4);
-  Rows query;
-  query.fill(generator, 0, 1, state_->geometry);
-  std::vector<float> out(query.q.size());
-  std::vector<double> probes, ratios;
-  for (int64_t round = -1; round < state_->options.rounds; ++round) {
-    baseline.seconds.clear();
-    std::vector<int> order{0, 1, 2};
-    std::shuffle(order.begin(), order.end(), generator);
-    size_t before = variant.seconds.size();
-    double probe = 0;
-    for (int which : order) {
-      if (which == 2) {
-        probe = state_->probe();
-      } else {
-        KVCACHE_RETURN_IF_ERROR((which == 0 ? variant : baseline).call(query.q.data(), out.data()));
-      }
-    }
-    if (round < 0) { // the first round pays for page faults
-      variant.seconds.clear();
-      continue;
-    }
-    probes.push_back(probe);
-    ratios.push_back(variant.seconds[before] / baseline.seconds[0]);
+StatusOr<AttendRun> AttendBench::run() {
+  Rates rates;
+  KVCACHE_RETURN_IF_ERROR(state_->rounds(rates));
+  AttendRun run;
+  run.threads = threads();
+  std::vector<double> control = ratiosOf(state_->entries[1].seconds, state_->entries[0].seconds);
+  run.control = bootstrap(control);
+  run.controlDrift = driftOf(control);
+  run.readBytesPerSecond = medianOf(rates.read);
+  for (size_t i = state_->firstMethod; i < state_->entries.size(); ++i) {
+    run.methods.push_back(state_->judge(state_->entries[i], rates, run.control));
   }
-  result.seconds = bootstrap(variant.seconds);
-  result.ratio = bootstrap(ratios);
-  result.probeBytesPerSecond = medianOf(probes);
-  auto middle = ratios.begin() + static_cast<int64_t>(ratios.size() / 2);
-  result.drift = medianOf({middle, ratios.end()}) / medianOf({ratios.begin(), middle}) - 1;
-  return result;
+  return run;
+}
+
+std::string controlText(const std::string &baseline, const AttendRun &run) {
+  std::string text = fmt::format("{} against itself {:.2f} [{:.2f}, {:.2f}]", baseline,
+                                 run.control.median, run.control.low, run.control.high);
+  return isOff(run.control) ? text + ", which is off: distrust differences of this size" : text;
 }
 
 } // namespace kvcache::tools

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The table and the JSON of the attention bench.
+// The table, the JSON and the CSV of the attention bench.
 
 #include "tools/commands/BenchCommand.h"
 
+#include "runtime/io/AtomicFile.h"
 #include "runtime/parallel/Parallel.h"
-#include "tools/commands/MethodArguments.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include <cmath>
 
 namespace kvcache::tools {
 
@@ -17,40 +19,92 @@ using rt::StatusOr;
 
 namespace {
 
-/// The JSON row of a measurement; bits per value stand for the formats.
-Json rowOf(const AttendMeasurement &m, const AttendBenchOptions &o, const MethodSummary *summary,
-           int threads) {
-  double bytesPerSecond =
-      m.seconds.median > 0 ? static_cast<double>(m.needBytes) / m.seconds.median : 0;
+Json jsonOf(const std::optional<double> &value) { return value ? Json(*value) : Json(nullptr); }
+
+/// The JSON row of a measurement.
+Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &baseline,
+           const AttendBenchOptions &o) {
   return {{"kernel", "attend " + m.method},
-          {"format_k", summary ? Json(summary->bitsPerValueK) : Json(nullptr)},
-          {"format_v", summary ? Json(summary->bitsPerValueV) : Json(nullptr)},
+          {"format_k", m.bitsK},
+          {"format_v", m.bitsV},
           {"products", "f32"},
           {"tokens", o.tokens},
           {"kept_tokens", m.rows},
-          {"batch", 1},
+          {"batch", o.batch},
           {"q_heads", o.queryHeads},
           {"kv_heads", o.kvHeads},
           {"head_dim", o.headDim},
-          {"threads", threads},
+          {"threads", run.threads},
           {"cold", o.cold},
+          {"rounds", o.rounds},
           {"median_s", m.seconds.median},
           {"lo_s", m.seconds.low},
           {"hi_s", m.seconds.high},
-          {"ratio_vs_dense", m.ratio.median},
+          {"against", baseline},
+          {"ratio_vs_against", m.ratio.median},
           {"ratio_lo", m.ratio.low},
           {"ratio_hi", m.ratio.high},
-          {"verdict", m.verdict()},
+          {"control_ratio", run.control.median},
+          {"control_lo", run.control.low},
+          {"control_hi", run.control.high},
+          {"control_off", isOff(run.control)},
+          {"verdict", m.verdict},
+          {"ratio_vs_dense", m.ratioVsDense.median},
+          {"ratio_vs_dense_lo", m.ratioVsDense.low},
+          {"ratio_vs_dense_hi", m.ratioVsDense.high},
           {"need_bytes", m.needBytes},
-          {"moved_bytes", nullptr},
-          {"gbps", bytesPerSecond / 1e9},
-          {"probe_gbps", m.probeBytesPerSecond / 1e9},
-          {"bound", "bytes"},
-          {"share_of_bound", m.probeBytesPerSecond > 0
-                                 ? Json(bytesPerSecond / m.probeBytesPerSecond)
-                                 : Json(nullptr)},
+          {"moved_bytes", m.movedBytes > 0 ? Json(m.movedBytes) : Json(nullptr)},
+          {"gbps", static_cast<double>(m.needBytes) / m.seconds.median / 1e9},
+          {"probe_gbps", run.readBytesPerSecond / 1e9},
+          {"bytes_s", m.bounds.bytesSeconds},
+          {"unpack_s", jsonOf(m.bounds.unpackSeconds)},
+          {"products_s", jsonOf(m.bounds.productsSeconds)},
+          {"bound", m.bounds.tightest()},
+          {"share_of_bound", m.bounds.tightestSeconds() / m.seconds.median},
           {"drift", m.drift},
           {"max_error", m.maxError}};
+}
+
+void printHeader() {
+  fmt::print("{:<16} {:>7} {:>9} {:>9} {:>6} {:>13}  {:<13} {:>6}  {:<8} {:>5} {:>8}\n", "method",
+             "rows", "need MiB", "time ms", "ratio", "interval", "verdict", "GB/s", "bound",
+             "share", "error");
+}
+
+void printRow(const AttendMeasurement &m) {
+  fmt::print("{:<16} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
+             "{:>8.1e}\n",
+             m.method, m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
+             m.ratio.median, fmt::format("[{:.2f}, {:.2f}]", m.ratio.low, m.ratio.high), m.verdict,
+             static_cast<double>(m.needBytes) / m.seconds.median / 1e9, m.bounds.tightest(),
+             m.bounds.tightestSeconds() / m.seconds.median, m.maxError);
+}
+
+std::string csvField(const Json &value) {
+  if (!value.is_string()) {
+    return value.is_null() ? "" : value.dump();
+  }
+  std::string quoted = "\"";
+  for (char letter : value.get<std::string>()) {
+    quoted += letter == '"' ? "\"\"" : std::string(1, letter);
+  }
+  return quoted + "\"";
+}
+
+/// A line of keys, then one line for each row, keys as in the JSON; text is quoted, null is empty.
+std::string csvOf(const Json &rows) {
+  std::string text;
+  for (const auto &item : rows.front().items()) {
+    text += (text.empty() ? "" : ",") + item.key();
+  }
+  for (const Json &row : rows) {
+    std::string line;
+    for (const auto &item : row.items()) {
+      line += (line.empty() ? "" : ",") + csvField(item.value());
+    }
+    text += "\n" + line;
+  }
+  return text + "\n";
 }
 
 class BenchCommand final : public Command {
@@ -59,85 +113,122 @@ public:
 
   const char *name() const override { return "bench"; }
   const char *summary() const override {
-    return "Time decode attention of methods against a baseline";
+    return "Time decode attention of methods against a baseline and itself";
   }
   const char *example() const override {
-    return "kvasir bench attend --methods dense --tokens 32768 --threads 1";
+    return "kvasir bench attend --methods dense --tokens 32768 --threads 1,2 --csv attend.csv";
   }
 
   void declare(CLI::App &app) override {
     app.add_option("WHAT", what_, "attend: attention of one new token over the cache of one layer")
         ->required();
     app.add_option("--methods", methods_,
-                   "methods to time; default: dense and every shipped method")
+                   "Methods to time; default: dense and every shipped method")
         ->delimiter(',');
-    app.add_option("--against", baseline_, "the method whose time is 1")->capture_default_str();
-    app.add_option("--heads", heads_, "query heads / KV heads")->capture_default_str();
+    app.add_option("--against", baseline_,
+                   "The method whose time is 1, timed twice: its second cache is the control")
+        ->capture_default_str();
+    // A list here, where other commands take one number.
+    app.remove_option(app.get_option("--threads"));
+    app.add_option("--threads", threads_,
+                   "Threads to use, one run for each; 0: as many as the process may use")
+        ->delimiter(',');
+    app.add_option("--heads", heads_, "Query heads / KV heads")->capture_default_str();
     app.add_option("--head-dim", options_.headDim, "D")->capture_default_str();
     app.add_option("--tokens", options_.tokens, "T")->capture_default_str();
-    app.add_option("--kept", options_.kept, "share of T that methods with a token budget hold")
+    app.add_option("--batch", options_.batch,
+                   "Sequences that a timed call attends to, one after another")
         ->capture_default_str();
-    app.add_option("--rounds", options_.rounds, "rounds, at least 2")->capture_default_str();
-    app.add_option("--seed", options_.seed, "of the caches and the order")->capture_default_str();
+    app.add_option("--kept", options_.kept, "Share of T that methods with a token budget hold")
+        ->capture_default_str();
+    app.add_option("--rounds", options_.rounds, "Rounds, at least 2")->capture_default_str();
+    app.add_option("--seed", options_.seed, "Of the caches and the order")->capture_default_str();
     app.add_flag("--warm{false}", options_.cold,
-                 "one cache, whatever the last-level cache holds of it");
+                 "Leave the caches of the processor as the call before left them");
+    app.add_option("--csv", csv_, "Write the rows to this file too");
   }
 
-  Status run(const CommonOptions &, CommandReport &report) override {
-    if (what_ != "attend") {
-      return Status::badInput("unknown bench '" + what_ + "', expected attend");
-    }
-    size_t slash = heads_.find('/');
-    if (slash == std::string::npos ||
-        !CLI::detail::lexical_cast(heads_.substr(0, slash), options_.queryHeads) ||
-        !CLI::detail::lexical_cast(heads_.substr(slash + 1), options_.kvHeads)) {
-      return Status::badInput("expected --heads as query heads / KV heads such as 32/8, got '" +
-                              heads_ + "'");
-    }
-    report.seed = options_.seed;
-    std::vector<MethodSummary> shipped = provider_.shipped();
-    if (methods_.empty()) {
-      for (const MethodSummary &method : shipped) {
-        methods_.push_back(method.name);
-      }
-    }
-    auto bench = AttendBench::create(provider_, baseline_, options_);
-    KVCACHE_RETURN_IF_ERROR(bench.status());
-    fmt::print(
-        "{}, f16, {} threads, {}; time over that of {}, median of {} rounds and 95 % interval\n",
-        (*bench)->geometryText(), rt::threads(), options_.cold ? "cold" : "warm", baseline_,
-        options_.rounds);
-    fmt::print("{:<16} {:>7} {:>9} {:>9} {:>6} {:>15}  {:<14} {:>7} {:>7} {:>9}\n", "method",
-               "rows", "need MiB", "time ms", "ratio", "interval", "verdict", "GB/s", "share",
-               "error");
-    for (const std::string &method : methods_) {
-      auto measured = (*bench)->measure(method, {});
-      KVCACHE_RETURN_IF_ERROR(measured.status());
-      const MethodSummary *summary = nullptr;
-      for (const MethodSummary &one : shipped) {
-        summary = one.name == method ? &one : summary;
-      }
-      Json row = rowOf(*measured, options_, summary, rt::threads());
-      fmt::print(
-          "{:<16} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>15}  {:<14} {:>7.1f} {:>7.2f} {:>9.1e}\n",
-          method, measured->rows, static_cast<double>(measured->needBytes) / (1 << 20),
-          measured->seconds.median * 1e3, measured->ratio.median,
-          fmt::format("[{:.2f}, {:.2f}]", measured->ratio.low, measured->ratio.high),
-          measured->verdict(), row["gbps"].get<double>(),
-          row["share_of_bound"].is_null() ? 0.0 : row["share_of_bound"].get<double>(),
-          measured->maxError);
-      std::fflush(stdout);
-      report.rows.push_back(row);
-    }
-    return Status::ok();
-  }
+  Status run(const CommonOptions &, CommandReport &report) override;
 
 private:
+  Status parseHeads();
+  StatusOr<AttendRun> runOnce(AttendBench &bench, CommandReport &report);
+
   MethodProvider &provider_;
-  std::string what_, baseline_ = "dense", heads_ = "32/8";
+  std::string what_, baseline_ = "dense", heads_ = "32/8", csv_;
   std::vector<std::string> methods_;
+  std::vector<int> threads_ = {0};
   AttendBenchOptions options_;
 };
+
+Status BenchCommand::parseHeads() {
+  size_t slash = heads_.find('/');
+  if (slash == std::string::npos ||
+      !CLI::detail::lexical_cast(heads_.substr(0, slash), options_.queryHeads) ||
+      !CLI::detail::lexical_cast(heads_.substr(slash + 1), options_.kvHeads)) {
+    return Status::badInput("expected --heads as query heads / KV heads such as 32/8, got '" +
+                            heads_ + "'");
+  }
+  return Status::ok();
+}
+
+/// One run on the threads of the pool, printed and reported.
+StatusOr<AttendRun> BenchCommand::runOnce(AttendBench &bench, CommandReport &report) {
+  fmt::print(
+      "{}, f16, {} threads, {}; time over that of {}, median of {} rounds and 95 % interval\n",
+      bench.geometryText(), rt::threads(), options_.cold ? "cold" : "warm", baseline_,
+      options_.rounds);
+  auto run = bench.run();
+  KVCACHE_RETURN_IF_ERROR(run.status());
+  fmt::print("control: {}\n", controlText(baseline_, *run));
+  printHeader();
+  std::string drifted; // by more than the interval, which is as wide as halves differ by chance
+  for (const AttendMeasurement &measured : run->methods) {
+    printRow(measured);
+    report.rows.push_back(rowOf(measured, *run, baseline_, options_));
+    if (std::abs(measured.drift) > measured.ratio.high - measured.ratio.low) {
+      drifted += fmt::format("{}{} {:+.0f} %", drifted.empty() ? "" : ", ", measured.method,
+                             measured.drift * 100);
+    }
+  }
+  if (!drifted.empty()) {
+    printNote("note", "ratios drifted between the halves of the run: " + drifted);
+  }
+  std::fflush(stdout);
+  return run;
+}
+
+Status BenchCommand::run(const CommonOptions &, CommandReport &report) {
+  if (what_ != "attend") {
+    return Status::badInput("unknown bench '" + what_ + "', expected attend");
+  }
+  KVCACHE_RETURN_IF_ERROR(parseHeads());
+  for (int count : threads_) {
+    KVCACHE_RETURN_IF_ERROR(rt::setThreads(count));
+  }
+  report.seed = options_.seed;
+  if (methods_.empty()) {
+    for (const MethodSummary &method : provider_.shipped()) {
+      methods_.push_back(method.name);
+    }
+  }
+  auto bench = AttendBench::create(provider_, baseline_, options_);
+  KVCACHE_RETURN_IF_ERROR(bench.status());
+  for (const std::string &method : methods_) {
+    KVCACHE_RETURN_IF_ERROR((*bench)->add(method, {}));
+  }
+  std::vector<AttendMeasurement> last;
+  for (int count : threads_) {
+    KVCACHE_RETURN_IF_ERROR(rt::setThreads(count));
+    auto run = runOnce(**bench, report);
+    KVCACHE_RETURN_IF_ERROR(run.status());
+    last = std::move(run->methods);
+  }
+  for (const AttendMeasurement &measured : last) {
+    report.kernels.insert(report.kernels.end(), measured.kernels.begin(), measured.kernels.end());
+  }
+  return csv_.empty() ? Status::ok() : rt::writeFileAtomically(csv_, csvOf(report.rows));
+}
 
 } // namespace
 
@@ -146,25 +237,32 @@ std::unique_ptr<Command> makeBenchCommand(MethodProvider &provider) {
 }
 
 AttendTimer makeDemoTimer(MethodProvider &provider) {
-  AttendBenchOptions options;
-  options.rounds = 9;
-  auto bench = std::make_shared<std::unique_ptr<AttendBench>>();
-  auto time = [&provider, options, bench](
-                  const std::string &method,
-                  const std::map<std::string, std::string> &parameters) -> StatusOr<AttendTiming> {
-    if (!*bench) {
-      auto created = AttendBench::create(provider, "dense", options);
-      KVCACHE_RETURN_IF_ERROR(created.status());
-      *bench = std::move(*created);
+  return [&provider](const std::vector<TimedMethod> &methods) -> StatusOr<AttendTimings> {
+    AttendBenchOptions options;
+    options.rounds = 15;
+    auto bench = AttendBench::create(provider, "dense", options);
+    KVCACHE_RETURN_IF_ERROR(bench.status());
+    AttendTimings timings;
+    std::vector<size_t> added;
+    for (size_t i = 0; i < methods.size(); ++i) {
+      Status prepared = (*bench)->add(methods[i].name, methods[i].parameters);
+      timings.methods.push_back(prepared);
+      if (prepared.isOk()) {
+        added.push_back(i);
+      }
     }
-    auto measured = (*bench)->measure(method, parameters);
-    KVCACHE_RETURN_IF_ERROR(measured.status());
-    return AttendTiming{measured->seconds.median, measured->ratio.median, measured->ratio.low,
-                        measured->ratio.high};
+    auto run = (*bench)->run();
+    KVCACHE_RETURN_IF_ERROR(run.status());
+    for (size_t i = 0; i < added.size(); ++i) {
+      const AttendMeasurement &m = run->methods[i];
+      timings.methods[added[i]] =
+          AttendTiming{m.seconds.median, m.ratio.median, m.ratio.low, m.ratio.high,
+                       std::string(m.verdict) != "no difference"};
+    }
+    timings.setting = fmt::format("{}, {} threads; control: {}", (*bench)->geometryText(),
+                                  run->threads, controlText("dense", *run));
+    return timings;
   };
-  return {fmt::format("heads {}/{}, D {}, T {}", options.queryHeads, options.kvHeads,
-                      options.headDim, options.tokens),
-          time};
 }
 
 } // namespace kvcache::tools

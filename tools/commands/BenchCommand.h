@@ -13,8 +13,7 @@ namespace kvcache::tools {
 /// The command. `provider` has to outlive it.
 std::unique_ptr<Command> makeBenchCommand(MethodProvider &provider);
 
-/// Times for the demo, against dense at heads 32/8, D 128, T 32768. The baseline is prepared at the
-/// first call.
+/// Times for the demo, against dense at heads 32/8, D 128, T 32768, all in the same rounds.
 AttendTimer makeDemoTimer(MethodProvider &provider);
 
 } // namespace kvcache::tools

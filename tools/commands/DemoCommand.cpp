@@ -75,21 +75,35 @@ StatusOr<std::string> DemoCommand::chooseMethods() {
 }
 
 Status DemoCommand::timeMethods(ReportData &data) {
-  if (!timer_.time) {
+  if (!timer_) {
     return Status::ok();
   }
-  data.timingGeometry = timer_.geometry;
-  for (ReportedMethod &method : data.methods) {
-    std::map<std::string, std::string> parameters;
+  std::vector<TimedMethod> wanted;
+  for (const ReportedMethod &method : data.methods) {
+    wanted.push_back({method.name, {}});
     for (const MethodChoice &choice : request_.methods) {
-      parameters = choice.method == method.name ? choice.parameters : parameters;
+      if (choice.method == method.name) {
+        wanted.back().parameters = choice.parameters;
+      }
     }
-    StatusOr<AttendTiming> timing = timer_.time(method.name, parameters);
+  }
+  StatusOr<AttendTimings> timings = timer_(wanted);
+  if (!timings.isOk()) {
+    printNote("note", "methods are not timed: " + timings.status().message());
+    for (ReportedMethod &method : data.methods) {
+      method.timingMissing = timings.status().message();
+    }
+    return Status::ok();
+  }
+  data.timingGeometry = timings->setting;
+  for (size_t i = 0; i < data.methods.size(); ++i) {
+    const StatusOr<AttendTiming> &timing = timings->methods[i];
     if (timing.isOk()) {
-      method.timing = *timing;
+      data.methods[i].timing = *timing;
     } else {
-      method.timingMissing = timing.status().message();
-      printNote("note", "method '" + method.name + "' is not timed: " + method.timingMissing);
+      data.methods[i].timingMissing = timing.status().message();
+      printNote("note",
+                "method '" + wanted[i].name + "' is not timed: " + timing.status().message());
     }
   }
   return Status::ok();

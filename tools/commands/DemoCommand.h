@@ -9,20 +9,30 @@
 #include "tools/report/ReportData.h"
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace kvcache::tools {
 
-/// Times decode attention over the storage of a method against dense, at the geometry that
-/// `AttendTimer::geometry` states, with all parameters at their values in `parameters`.
-struct AttendTimer {
-  std::string geometry; ///< "heads 32/8, D 128, T 32768"
-  std::function<rt::StatusOr<AttendTiming>(const std::string &method,
-                                           const std::map<std::string, std::string> &parameters)>
-      time;
+/// A method to be timed with these parameters, the others at their defaults.
+struct TimedMethod {
+  std::string name;
+  std::map<std::string, std::string> parameters;
 };
 
-/// The demo without timings when `timer.time` is empty.
+/// What was measured, in the order of the methods, or why not; and at which setting and with which
+/// control: "heads 32/8, D 128, T 32768, 2 threads; control: ...".
+struct AttendTimings {
+  std::string setting;
+  std::vector<rt::StatusOr<AttendTiming>> methods;
+};
+
+/// Times decode attention over the storage of methods against dense.
+using AttendTimer = std::function<rt::StatusOr<AttendTimings>(const std::vector<TimedMethod> &)>;
+
+/// The demo without timings when `timer` is empty.
 std::unique_ptr<Command> makeDemoCommand(MethodProvider &provider, AttendTimer timer);
 
 } // namespace kvcache::tools

@@ -24,6 +24,8 @@ struct AttendTiming {
   double medianSeconds = 0;
   /// Time over dense's time, paired by rounds: median and 95 % interval.
   double ratio = 0, ratioLo = 0, ratioHi = 0;
+  /// The interval lies outside 1 and outside what dense against itself gave.
+  bool differs = false;
 };
 
 /// What is said of a method beside its cells.
@@ -45,7 +47,8 @@ struct ReportData {
   std::string modelHash;
   std::string settingsName;   ///< file of settings that apply; empty: published defaults
   std::string settingsText;   ///< its content
-  std::string timingGeometry; ///< "heads 32/8, D 128, T 32768"; empty: nothing was timed
+  /// "heads 32/8, D 128, T 32768, 2 threads; control: ..."; empty: nothing was timed.
+  std::string timingGeometry;
   std::vector<rt::CellReport> cells;
   std::vector<ReportedMethod> methods; ///< in the order of the report, dense first
   bool interrupted = false;
