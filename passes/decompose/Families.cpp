@@ -4,6 +4,7 @@
 // replaced.
 
 #include "passes/decompose/Families.h"
+#include "passes/decompose/Statistics.h"
 
 #include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
@@ -55,20 +56,6 @@ Value reduce(OpBuilder &b, Location loc, StringRef fn, Value x, ArrayRef<StringR
 
 SmallVector<StringRef> names(ArrayAttr axes) {
   return llvm::map_to_vector(axes, [](Attribute a) { return cast<StringAttr>(a).getValue(); });
-}
-
-void decompose(ScoreAttentionOp op) {
-  OpBuilder b(op);
-  // The output has the query's axes with the channel in the basis of the values; nobody reads it.
-  auto query = cast<AxisTensorType>(op.getQuery().getType());
-  ColumnAttr v = cast<CacheType>(op.getCache().getType()).getColumn("v");
-  SmallVector<AxisAttr> axes(query.getAxes().drop_back());
-  axes.append(v.getAxes().begin(), v.getAxes().end());
-  auto attend = AttendOp::create(b, op.getLoc(), query.withAxes(axes), op.getResultTypes(),
-                                 op.getQuery(), op.getCache(), Value(), ValueRange(), op.getCausal(),
-                                 op.getStatsAttr());
-  op->replaceAllUsesWith(attend.getStatistics());
-  op->erase();
 }
 
 Value norm(OpBuilder &b, Location loc, Value x, ArrayRef<StringRef> axes, Type type) {
@@ -340,8 +327,9 @@ void decomposeEach(Operation *root) {
 
 void decomposeFamilies(Operation *root) {
   // merge.into before the rest: it uses none of them, and none uses it.
-  decomposeEach<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ScoreAttentionOp,
-                ProjectLowrankOp, ProjectHadamardOp>(root);
+  decomposeEach<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ProjectLowrankOp,
+                ProjectHadamardOp>(root);
+  decomposeStatistics(root);
 }
 
 } // namespace mlir::kvcache

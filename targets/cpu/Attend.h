@@ -34,8 +34,6 @@ struct AttendSpec {
   bool wantsOut = true;     ///< false: lse and statistics only, V is not read
   bool wantsLse = false;    ///< merge also writes lse
   bool wantsLogits = false; ///< decode also writes the scaled logits, -inf where masked
-  bool sumsPerQueryHead =
-      false; ///< statistics per query head instead of summed over the heads of a group
   int64_t splitRows = 1024; ///< rows of a decode split, a multiple of 64
   int64_t accumulators =
       16; ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
@@ -75,18 +73,5 @@ EmittedKernel emitAttendMerge(ModuleOp module, const AttendSpec &spec);
 /// Words: rows = R, blocks (see EmittedKernel::blockRows). Grid Hkv x blocks. With wantsOut = false
 /// it is the pass that only finds lse.
 EmittedKernel emitAttendPrefill(ModuleOp module, const AttendSpec &spec);
-
-/// Kernel `<name>_column_sums`, over exact rows of K: for each stored row the sum of exp(logit -
-/// lse) over the query rows [first, end) that see it. Arguments: q f32 [R, Hq, D]; qpos i32 [R]
-/// (readsPositions); store; lse f32 [R, Hq]; sums f32 [Hkv, capacity] (sumsPerQueryHead: [Hq,
-/// capacity]), of which each head's stored rows are written. Words: first, end, capacity, add (0:
-/// set, 1: add to what is there), blocks (of 64 stored rows, see EmittedKernel::blockRows). Grid
-/// Hkv x blocks.
-EmittedKernel emitAttendColumnSums(ModuleOp module, const AttendSpec &spec);
-
-/// Kernel `<name>_logit_sums`: the same sums from the logits that decode wrote. Arguments: store;
-/// logits f32 [R, Hq, capacity]; lse f32 [R, Hq]; sums as above. Words: rows = R, capacity, add,
-/// blocks (of 64 stored rows). Grid Hkv x blocks.
-EmittedKernel emitAttendLogitSums(ModuleOp module, const AttendSpec &spec);
 
 } // namespace mlir::kvcache::cpu

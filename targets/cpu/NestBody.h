@@ -107,13 +107,21 @@ public:
   /// Capacity of an axis of any value of the kernel.
   NestExtent capacityOf(Value value, StringRef axis);
   Value extentValue(const NestExtent &extent);
-  /// Where the length of a ragged output is written: position of `point` in its `lengths` buffer.
+  /// Writes the length of a ragged output at the position of `point` in its `lengths` buffer; of
+  /// its last axis, or of the axis at `place`.
   void storeLength(const NestOperand &operand, const Point &point, Value length);
+  void storeLength(const NestOperand &operand, unsigned place, const Point &point, Value length);
 
   // ---- loops that open a scope
   // ------------------------------------------------------------------------------------
 
   void loop(Value lo, Value hi, Value step, llvm::function_ref<void(Value)> body);
+  /// Forgets at its end what `body` evaluated: for callers that open loops themselves.
+  void scoped(llvm::function_ref<void()> body) {
+    scopes_.emplace_back();
+    body();
+    scopes_.pop_back();
+  }
   SmallVector<Value> loop(Value lo, Value hi, Value step, ValueRange init,
                           KernelBuilder::CarryBody body);
   SmallVector<Value> vectors(Value lo, Value hi, ValueRange init,
@@ -125,6 +133,9 @@ public:
   /// Computes once what `roots` are made of and what has no more axes than `point`, at that point,
   /// before a loop over further axes begins. What is not used after all is removed later.
   void hoist(ArrayRef<Value> roots, const Point &point);
+
+  /// The function of `blocks` over positions [lo, hi) of its axis; `point` has the other axes.
+  Value computeBlock(BlocksOp op, Value lo, Value hi, const Point &point);
 
   /// Makes the kernel return `status` (KernelAbi.h) instead of OK.
   void raise(int32_t status);
@@ -196,6 +207,16 @@ void emitTopk(NestBody &body, TopkOp op, const Point &lead, StringRef keysArg);
 void emitAlloc(NestBody &body, SelectAllocOp op, StringRef keysArg);
 void emitWhere(NestBody &body, SelectWhereOp op, const Point &lead);
 void emitComplement(NestBody &body, SelectComplementOp op, const Point &lead);
+/// Walks of ascending lists (NestSets.cpp).
+void emitUnion(NestBody &body, SelectUnionOp op, const Point &lead);
+void emitExpand(NestBody &body, SelectExpandOp op, const Point &lead);
+/// Exact shares of a total (NestShares.cpp).
+void emitShares(NestBody &body, SelectAllocOp op);
+/// Ops along one axis (NestOrder.cpp).
+void emitSort(NestBody &body, SortOp op, const Point &lead, StringRef keysArg);
+void emitScan(NestBody &body, ScanOp op, const Point &lead);
+void emitConcat(NestBody &body, ConcatOp op, const Point &lead);
+void emitBlocks(NestBody &body, BlocksOp op, const Point &lead);
 void emitScatter(NestBody &body, ScatterOp op, const Point &lead);
 void emitEigh(NestBody &body, EighOp op, const Point &lead);
 

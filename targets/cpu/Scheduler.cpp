@@ -11,6 +11,7 @@
 #include "dialect/MethodOps.h"
 #include "dialect/PrimitiveOps.h"
 #include "dialect/RowOps.h"
+#include "dialect/ScoreOps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -27,8 +28,22 @@ int StorePlace::column(StringRef name) const {
   return found == names.end() ? -1 : static_cast<int>(found - names.begin());
 }
 
+bool StorePlace::isRopeView(int column) const {
+  ArrayRef<AxisAttr> axes = type.getColumns()[column].getAxes();
+  return !axes.empty() && axes.back().getTag() == "pre";
+}
+
+void ScheduleContext::needQueryRows(int64_t rows) {
+  int64_t needed = executable.getNeededQueryRows().value_or(0);
+  executable.setNeededQueryRows(rows < 0 || needed < 0 ? -1 : std::max(needed, rows));
+}
+
 AxisPlace StorePlace::tokenAxis(Extent rows) const {
-  return ragged ? AxisPlace{rows, -1, index, {"head"}} : AxisPlace{rows, -1, -1, {}};
+  AxisPlace place{rows, -1, ragged ? index : -1, {}};
+  for (AxisAttr axis : ragged ? type.getRows().drop_back() : ArrayRef<AxisAttr>()) {
+    place.lengthAxes.push_back(axis.getName());
+  }
+  return place;
 }
 
 namespace {
@@ -72,8 +87,8 @@ int64_t slotBits(Attribute value) {
 FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
   StorePlace place;
   place.type = cast<CacheType>(state.getType());
-  if (AxisAttr head = findAxis(place.type.getRows(), "head")) {
-    place.heads = head.getInteger().value_or(1);
+  for (AxisAttr axis : place.type.getRows().drop_back()) {
+    place.heads *= axis.getInteger().value_or(1);
   }
   for (ColumnAttr column : place.type.getColumns()) {
     int64_t width = 1;
@@ -86,6 +101,11 @@ FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
     if (!layout) {
       return state.emitError() << "column '" << column.getName() << "': " << error;
     }
+    if (layout->rank > 0 && findAxis(place.type.getRows(), "group")) {
+      return state.emitError() << "column '" << column.getName()
+                               << "': a factor has one basis for each KV head; expected "
+                               << "granularity = kv_head";
+    }
     place.layouts.push_back(*layout);
     place.names.push_back(column.getName().str());
   }
@@ -95,6 +115,7 @@ FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
 } // namespace
 
 LogicalResult declareStates(ScheduleContext &context) {
+  OpBuilder b = OpBuilder::atBlockEnd(&context.executable.getBody().front());
   for (auto state : context.method.getBody().front().getOps<StateOp>()) {
     if (!isa<CacheType>(state.getType())) {
       return state.emitError() << "expected a cache: the cpu target holds no other states";
@@ -103,36 +124,32 @@ LogicalResult declareStates(ScheduleContext &context) {
     if (failed(place)) {
       return failure();
     }
-    place->index = context.executable.stores_size();
+    place->index = static_cast<int>(context.stores.size());
+    place->name = state.getSymName().str();
     place->ragged = isRagged(context.method, place->type);
-    proto::Store *store = context.executable.add_stores();
-    store->set_name(state.getSymName().str());
-    store->set_row_heads(place->heads);
+    auto store = ExecStoreOp::create(b, state.getLoc(), place->name, place->heads);
+    OpBuilder columns = OpBuilder::atBlockEnd(&store.getColumns().emplaceBlock());
     for (auto [i, column] : llvm::enumerate(place->type.getColumns())) {
-      proto::Column *to = store->add_columns();
-      to->set_name(column.getName().str());
-      to->set_width(place->layouts[i].width);
-      to->set_storage(column.getStorage().getTerm()->str());
-      to->set_rope_view(!column.getAxes().empty() && column.getAxes().back().getTag() == "pre");
+      ExecColumnOp::create(columns, state.getLoc(), column.getName(), place->layouts[i].width,
+                           column.getStorage().getTerm()->str(),
+                           place->isRopeView(static_cast<int>(i)));
     }
     context.stores[state.getSymName().str()] = *place;
   }
   for (auto artefact : context.method.getBody().front().getOps<ArtefactOp>()) {
-    context.tensors[artefact.getSymName().str()] = context.executable.tensors_size();
-    proto::Tensor *tensor = context.executable.add_tensors();
-    tensor->set_name(artefact.getSymName().str());
-    tensor->set_elem(static_cast<uint32_t>(ElementType::F32));
+    context.tensors.insert(artefact.getSymName().str());
+    SmallVector<int64_t> extents;
     for (AxisAttr axis : cast<AxisTensorType>(artefact.getType()).getAxes()) {
-      tensor->add_dims(axis.getInteger().value_or(1));
+      extents.push_back(axis.getInteger().value_or(1));
     }
-    tensor->set_artefact(true);
+    ExecTensorOp::create(b, artefact.getLoc(), artefact.getSymName(), extents, "f32",
+                         /*artefact=*/true, ArrayAttr());
   }
   return success();
 }
 
 LogicalResult scheduleProgram(ScheduleContext &context, PhaseOp phase) {
-  proto::Program *program = context.executable.add_programs();
-  program->set_kind(*kindOf(phase));
+  SmallVector<int64_t> layers;
   StringRef kind = cast<StringAttr>(phase.getKinds()[0]).getValue();
   if (auto except = phase.getExceptAttr()) {
     auto list = cast<ParamOp>(SymbolTable::lookupSymbolIn(context.method, except));
@@ -146,23 +163,26 @@ LogicalResult scheduleProgram(ScheduleContext &context, PhaseOp phase) {
     }
     for (int64_t layer = 0; layer < context.geometry.layers && !skipped.empty(); ++layer) {
       if (!skipped.contains(layer)) {
-        program->add_layers(layer);
+        layers.push_back(layer);
       }
     }
-    if (!skipped.empty() && program->layers_size() == 0) {
-      program->add_layers(-1); // no layer at all: an empty list would mean every one
+    if (!skipped.empty() && layers.empty()) {
+      layers.push_back(-1); // no layer at all: an empty list would mean every one
     }
   }
-  return Scheduler(context, *program, kind).run(phase);
+  return Scheduler(context, *kindOf(phase), layers, kind).run(phase);
 }
 
-Scheduler::Scheduler(ScheduleContext &context, proto::Program &program, StringRef name)
-    : context_(context), builder_(context.executable, program), name_(name.str()),
-      phaseName_(name.str()) {}
+Scheduler::Scheduler(ScheduleContext &context, proto::Program::Kind kind, ArrayRef<int64_t> layers,
+                     StringRef name)
+    : context_(context), builder_(context.executable, kind, layers), name_(name.str()),
+      phaseName_(name.str()) {
+  ++context_.programs;
+}
 
 std::string Scheduler::kernelName(StringRef what) {
   // Symbols of one object: the number of the program keeps kernels of programs of one kind apart.
-  return (name_ + "_" + Twine(context_.executable.programs_size()) + "_" + Twine(kernelCount_++) +
+  return (name_ + "_" + Twine(context_.programs) + "_" + Twine(kernelCount_++) +
           "_" + what)
       .str();
 }
@@ -185,6 +205,7 @@ LogicalResult Scheduler::run(PhaseOp phase) {
       }
     }
   }
+  builder_.finish();
   return success();
 }
 
@@ -199,8 +220,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
       caches_[argument] = &store->second;
       return success();
     }
-    auto tensor = context_.tensors.find(symbol.getValue().str());
-    if (tensor == context_.tensors.end()) {
+    if (!context_.tensors.count(symbol.getValue().str())) {
       return phase.emitError() << "'@" << symbol.getValue()
                                << "' is neither a state nor an artefact";
     }
@@ -211,8 +231,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
       place.axes.push_back(axis);
       place.places.push_back({dims.back(), -1, -1, {}});
     }
-    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32,
-                                       dims, tensor->second);
+    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims);
     tensors_[argument] = place;
     return success();
   }
@@ -227,7 +246,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   for (auto &[name, slot] : scalars) {
     if (role == name) {
       if (role == "budget") {
-        context_.executable.set_has_token_budget(true);
+        context_.executable.setTokenBudget(true);
       }
       scalars_[argument] = Extent::inSlot(builder_.boundSlot(slot));
       return success();
@@ -252,8 +271,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
   if (window) {
     int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
-    int64_t needed = context_.executable.needed_query_rows();
-    context_.executable.set_needed_query_rows(needed < 0 ? -1 : std::max(needed, wanted));
+    context_.needQueryRows(wanted);
     place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries",
                                        ElementType::F32, {rows, heads, dim});
     queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions",
@@ -271,7 +289,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   } else if (role == "key" || role == "value") {
     bool pre = role == "key" && !channelAxes.empty() && channelAxes.back().getTag() == "pre";
     if (pre) {
-      context_.executable.set_needs_pre_rope_keys(true);
+      context_.executable.setPreRopeKeys(true);
     }
     auto bufferRole = role == "value" ? proto::Buffer::VALUE
                       : pre           ? proto::Buffer::KEY_PRE
@@ -320,6 +338,7 @@ LogicalResult Scheduler::runOp(Operation *op) {
   if (failed(flushScalars())) {
     return failure();
   }
+  builder_.setSource(op);
   if (auto extent = dyn_cast<ExtentOp>(op)) {
     if (const StorePlace *store = storeOf(extent.getOf())) {
       scalars_[extent] = builder_.storeRows(store->index);
@@ -358,6 +377,9 @@ LogicalResult Scheduler::runOp(Operation *op) {
   }
   if (auto attention = dyn_cast<AttendOp>(op)) {
     return attend(attention);
+  }
+  if (auto reduced = dyn_cast<ScoreReduceOp>(op)) {
+    return reduceScores(reduced);
   }
   if (isa<scf::IfOp>(op)) {
     return runIf(op);
@@ -423,6 +445,8 @@ LogicalResult Scheduler::flushScalars() {
   if (pendingScalars_.empty()) {
     return success();
   }
+  OwningOpRef<OutlineOp> around = builder_.takeSource();
+  builder_.setSource(pendingScalars_);
   NestKernel spec;
   spec.name = kernelName("scalars");
   KernelOperands operands;
@@ -454,27 +478,8 @@ LogicalResult Scheduler::flushScalars() {
   }
   pendingScalars_.clear();
   builder_.launch(emitted->kernel, operands, emitted->ops, phaseName_, /*writesSlots=*/true);
+  builder_.giveSource(std::move(around));
   return success();
-}
-
-Extent Scheduler::lastRows(Extent rows, int64_t n) {
-  // Written as IR, like every other number a method needs, and compiled with the rest.
-  Location loc = context_.method.getLoc();
-  OpBuilder b(context_.method.getContext());
-  Block block;
-  BlockArgument total = block.addArgument(b.getIndexType(), loc);
-  b.setInsertionPointToStart(&block);
-  Value some = arith::ConstantOp::create(b, loc, b.getIndexAttr(n));
-  auto most = arith::MinSIOp::create(b, loc, total, some);
-  auto first = arith::SubIOp::create(b, loc, total, most);
-  scalars_[total] = rows;
-  pendingScalars_ = {most, first};
-  (void)flushScalars();
-  Extent result = scalars_[first.getResult()];
-  for (Value value : {Value(total), most.getResult(), first.getResult()}) {
-    scalars_.erase(value);
-  }
-  return result;
 }
 
 LogicalResult Scheduler::finish(NextOp next) {

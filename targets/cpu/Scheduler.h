@@ -17,6 +17,7 @@
 #include "targets/cpu/ProgramBuilder.h"
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ class ExtentOp;
 class GatherOp;
 class KernelOp;
 class RopeOp;
+class ScoreReduceOp;
 class SetColumnOp;
 } // namespace mlir::kvcache
 
@@ -55,10 +57,13 @@ struct StorePlace {
   int index = -1;
   CacheType type;
   std::vector<::kvcache::abi::ColumnLayout> layouts;
-  std::vector<std::string> names;
-  int64_t heads = 1;
+  std::string name;
+  std::vector<std::string> names; ///< of the columns
+  int64_t heads = 1;   ///< row heads: the product of the row axes but token
   bool ragged = false; ///< heads may keep different rows; otherwise one row count serves all
   int column(StringRef name) const;
+  /// Whether a column holds keys before RoPE, which readers see rotated to their cache index.
+  bool isRopeView(int column) const;
   /// The token axis of this store, `rows` being its largest row count.
   AxisPlace tokenAxis(Extent rows) const;
 };
@@ -67,11 +72,15 @@ struct StorePlace {
 struct ScheduleContext {
   MethodOp method;
   ::kvcache::rt::Geometry geometry;
-  proto::Executable &executable;
+  ExecutableOp executable; ///< in a module of the `planned` stage
   ModuleOp kernels; ///< receives the emitted kernels
   std::map<std::string, StorePlace> stores;
-  std::map<std::string, int> tensors; ///< artefact -> index in executable.tensors
+  std::set<std::string> tensors; ///< artefacts by name
   bool wideRegisters = true;          ///< 32 vector registers of 512 bits
+  int programs = 0;                   ///< scheduled so far, this one included
+
+  /// Evaluation must give the last `rows` query rows of a prompt, -1: all.
+  void needQueryRows(int64_t rows);
 };
 
 /// Declares states and artefacts in the executable. Call once, before the programs.
@@ -86,7 +95,8 @@ LogicalResult scheduleReads(ScheduleContext &context);
 /// Emission state of one program; its methods are spread over Scheduler*.cpp by subject.
 class Scheduler {
 public:
-  Scheduler(ScheduleContext &context, proto::Program &program, StringRef name);
+  Scheduler(ScheduleContext &context, proto::Program::Kind kind, ArrayRef<int64_t> layers,
+            StringRef name);
 
   LogicalResult run(PhaseOp phase);
   LogicalResult readColumn(const StorePlace &store, StringRef column);
@@ -107,6 +117,25 @@ private:
   LogicalResult runKernel(KernelOp kernel);
   LogicalResult placeOutput(KernelOp kernel, unsigned result, TensorPlace &place);
   AxisPlace placeAxis(KernelOp kernel, AxisAttr axis, Value yielded);
+  /// Describes values that a kernel reads at points, without loops of its own: as inputs of `spec`, as
+  /// arguments and as operands. Returns the words that they name.
+  std::vector<std::string> bindNestInputs(ValueRange values, NestKernel &spec,
+                                          KernelOperands &operands, std::vector<KernelArg> &args);
+
+  // SchedulerAxes.cpp
+  using Formula = llvm::function_ref<Value(OpBuilder &, Location, ValueRange)>;
+  /// A number that scalar ops on `inputs` (of type index) make, in a slot.
+  Extent compute(ArrayRef<Extent> inputs, Formula formula);
+  /// max(rows - n, 0) in a slot.
+  Extent lastRows(Extent rows, int64_t n);
+  /// How many blocks of `size` rows there are.
+  Extent blocksOf(Extent rows, Extent size);
+  Extent sumOf(Extent a, Extent b);
+  /// The place of an axis of the output that `source` makes itself; none for axes it passes on.
+  std::optional<AxisPlace> placeMadeAxis(KernelOp kernel, Operation *source, AxisAttr axis,
+                                         const TensorPlace &output);
+  /// Makes `place` ragged: a length for each point of `axes`, which `output` has.
+  void placeLengths(AxisPlace &place, const TensorPlace &output, ArrayRef<std::string> axes);
 
   // SchedulerCache.cpp
   LogicalResult append(AppendOp op);
@@ -119,13 +148,10 @@ private:
 
   // SchedulerAttend.cpp
   LogicalResult attend(AttendOp op);
-  LogicalResult statistic(AttendOp op, StatAttr stat, Value result, AttendSpec spec,
-                          KernelOperands operands, bool decode);
+  LogicalResult reduceScores(ScoreReduceOp op);
   void takeLastQueriesOnly(AttendOp op);
   LogicalResult rope(RopeOp op);
   int ropeRows(int rowsBuffer, int positions, Extent rows, int64_t heads, bool inverse);
-  /// max(rows - n, 0) in a slot.
-  Extent lastRows(Extent rows, int64_t n);
 
   /// The slot of a scalar value.
   Extent scalar(Value value);
@@ -142,6 +168,13 @@ private:
   llvm::DenseSet<Value> ropeViews_;           ///< caches read as rotated to their row number
   llvm::DenseMap<Value, int> queryPositions_; ///< queries -> buffer of their positions
   llvm::DenseMap<Value, Extent> queryRows_;
+  /// Attention that has run, by its log-sum-exp.
+  struct AttendPlace {
+    AttendSpec spec;
+    KernelOperands operands;
+    bool decode = false;
+  };
+  llvm::DenseMap<Value, AttendPlace> attends_;
   SmallVector<Operation *> pendingScalars_;
   Value out_; ///< the value that becomes the attention output
 };

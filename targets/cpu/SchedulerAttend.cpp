@@ -8,7 +8,7 @@
 
 #include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
-#include "targets/cpu/Attend.h"
+#include "targets/cpu/AttendReduce.h"
 #include "targets/cpu/RopeEmitter.h"
 
 namespace mlir::kvcache::cpu {
@@ -20,9 +20,15 @@ namespace {
 /// Query blocks of a prefill launch: a chunk of 512 rows in pieces for every core.
 constexpr int64_t prefillBlocks = 16;
 
-/// Whether a statistic sums over the heads of a group.
-bool sumsOverGroup(StatAttr stat) {
-  return llvm::any_of(stat.getOver().getAsRange<StringAttr>(), [](StringAttr name) { return name.getValue() == "group"; });
+/// What reads the log-sum-exp of an attention; null when anything else than score.reduce does.
+SmallVector<ScoreReduceOp> reductionsOf(AttendOp op) {
+  SmallVector<ScoreReduceOp> found;
+  for (Value statistic : op.getStatistics()) {
+    for (Operation *user : statistic.getUsers()) {
+      found.push_back(dyn_cast<ScoreReduceOp>(user));
+    }
+  }
+  return found;
 }
 
 } // namespace
@@ -81,19 +87,18 @@ LogicalResult Scheduler::rope(RopeOp op) {
 /// Rows that only serve statistics of the last n queries need no attention for the others: ingest then reads the
 /// last queries fed instead of all of the event's.
 void Scheduler::takeLastQueriesOnly(AttendOp op) {
-  if (builder_.program().kind() != proto::Program::INGEST || !op.getOutput().use_empty() || !op.getStats()) {
+  if (builder_.kind() != proto::Program::INGEST || !op.getOutput().use_empty() || !op.getStats()) {
     return;
   }
   int64_t most = 0;
-  for (StatAttr stat : op.getStats()->getAsRange<StatAttr>()) {
-    auto last = dyn_cast_or_null<IntegerAttr>(stat.getLast());
+  for (ScoreReduceOp reduction : reductionsOf(op)) {
+    auto last = reduction ? dyn_cast_or_null<IntegerAttr>(reduction.getLast().value_or(Attribute())) : IntegerAttr();
     if (!last) {
       return;
     }
     most = std::max(most, last.getInt());
   }
-  auto &needed = context_.executable;
-  needed.set_needed_query_rows(needed.needed_query_rows() < 0 ? -1 : std::max<int64_t>(needed.needed_query_rows(), most));
+  context_.needQueryRows(most);
   Extent rows = Extent::inSlot(builder_.boundSlot(proto::SlotBinding::WINDOW_ROWS));
   SmallVector<Extent> dims{rows, Extent::of(context_.geometry.queryHeads), Extent::of(context_.geometry.headDim)};
   TensorPlace place = tensors_[op.getQuery()];
@@ -111,12 +116,13 @@ LogicalResult Scheduler::attend(AttendOp op) {
   }
   takeLastQueriesOnly(op);
   const TensorPlace &query = tensors_[op.getQuery()];
-  auto kind = builder_.program().kind();
+  auto kind = builder_.kind();
   bool decode = kind == proto::Program::DECODE || kind == proto::Program::ATTEND || kind == proto::Program::STEP_END;
   AttendSpec spec;
   spec.name = kernelName("attend");
   spec.queryHeads = context_.geometry.queryHeads;
-  spec.kvHeads = context_.geometry.kvHeads;
+  // Query heads with rows of their own are heads of one query head each.
+  spec.kvHeads = findAxis(store->type.getRows(), "group") ? context_.geometry.queryHeads : context_.geometry.kvHeads;
   spec.headDim = context_.geometry.headDim;
   spec.columns = store->layouts;
   spec.k = store->column("k");
@@ -128,10 +134,8 @@ LogicalResult Scheduler::attend(AttendOp op) {
   spec.accumulators = context_.wideRegisters ? 16 : 4;
   bool isOut = op.getOutput() == out_;
   spec.wantsOut = isOut || !op.getOutput().use_empty();
-  bool sums = llvm::any_of(op.getStats().value_or(ArrayAttr::get(op.getContext(), {})).getAsRange<StatAttr>(),
-                           [](StatAttr stat) { return stat.getKind() == "sum"; });
   spec.wantsLse = kind == proto::Program::ATTEND || !op.getStatistics().empty();
-  spec.wantsLogits = decode && sums;
+  spec.wantsLogits = decode && llvm::any_of(reductionsOf(op), [](ScoreReduceOp reduction) { return reduction; });
   std::string why = whyNotAttend(spec);
   if (!why.empty()) {
     return op.emitError() << why;
@@ -166,13 +170,10 @@ LogicalResult Scheduler::attend(AttendOp op) {
     operands.buffers["rope"] = ropeTable(*store);
     ops.push_back("kvcache.rope");
   }
-  auto reads = [&](proto::Step::Kernel *step, bool values) {
-    for (int64_t column : {spec.k, values ? spec.v : spec.k}) {
-      if (step->reads_size() == 0 || step->reads(0).column() != column) {
-        auto *ref = step->add_reads();
-        ref->set_store(store->index);
-        ref->set_column(static_cast<int>(column));
-      }
+  auto reads = [&](LaunchOp launch, bool values) {
+    builder_.reads(launch, store->index, "k");
+    if (values) {
+      builder_.reads(launch, store->index, "v");
     }
   };
   if (decode) {
@@ -190,24 +191,10 @@ LogicalResult Scheduler::attend(AttendOp op) {
   } else {
     reads(builder_.launch(emitAttendPrefill(context_.kernels, spec), operands, ops, phaseName_), spec.wantsOut);
   }
-  for (auto [stat, result] : llvm::zip(op.getStats().value_or(ArrayAttr::get(op.getContext(), {})).getAsRange<StatAttr>(),
-                                       op.getStatistics())) {
-    if (failed(statistic(op, stat, result, spec, operands, decode))) {
-      return failure();
-    }
-  }
-  return success();
-}
-
-LogicalResult Scheduler::statistic(AttendOp op, StatAttr stat, Value result, AttendSpec spec, KernelOperands operands, bool decode) {
-  const StorePlace *store = storeOf(op.getCache());
-  Extent rows = queryRows_[op.getQuery()], capacity = operands.words["capacity"];
-  auto type = cast<AxisTensorType>(result.getType());
-  TensorPlace place;
-  place.axes.assign(type.getAxes().begin(), type.getAxes().end());
-  if (stat.getKind() == "lse") {
-    place.axes.clear();
-    for (AxisAttr axis : tensors_[op.getQuery()].axes) {
+  // What is left of the statistics at this stage: the log-sum-exp of each row.
+  for (Value result : op.getStatistics()) {
+    TensorPlace place;
+    for (AxisAttr axis : query.axes) {
       if (axis.getKind() != "channel") {
         place.axes.push_back(axis);
         place.places.push_back({axis.isDynamic() ? rows : Extent::of(*axis.getInteger()), -1, -1, {}});
@@ -215,37 +202,69 @@ LogicalResult Scheduler::statistic(AttendOp op, StatAttr stat, Value result, Att
     }
     place.buffer = operands.buffers["lse"];
     tensors_[result] = place;
-    return success();
+    attends_[result] = {spec, operands, decode};
   }
-  // sum(p, over(query [, group]) [, last(n)]): [head, (group,) token].
-  for (AxisAttr axis : place.axes) {
-    if (axis.getKind() == "query" || axis.getKind() == "channel") {
-      return op.emitError() << "expected a sum over every query axis, got a result with axis '" << axis.getName() << "'";
-    }
-    place.places.push_back(axis.isDynamic() ? store->tokenAxis(capacity)
-                                            : AxisPlace{Extent::of(*axis.getInteger()), -1, -1, {}});
+  return success();
+}
+
+LogicalResult Scheduler::reduceScores(ScoreReduceOp op) {
+  auto attended = attends_.find(op.getLse());
+  if (attended == attends_.end()) {
+    return op.emitError("expected the log-sum-exp of an attention of this program");
   }
-  spec.name = kernelName("sums");
-  spec.sumsPerQueryHead = !sumsOverGroup(stat);
-  int64_t sumHeads = spec.sumsPerQueryHead ? spec.queryHeads : spec.kvHeads;
-  place.buffer = builder_.newBuffer("sums", ElementType::F32, {Extent::of(sumHeads), capacity});
-  tensors_[result] = place;
-  operands.buffers["sums"] = place.buffer;
-  operands.words["add"] = Extent::of(0);
+  const StorePlace *store = storeOf(op.getCache());
+  KernelOperands operands = attended->second.operands;
+  Extent rows = queryRows_[op.getQuery()], capacity = operands.words["capacity"];
+  AttendReduceSpec spec;
+  spec.attend = attended->second.spec;
+  spec.attend.name = kernelName("scores");
+  spec.op = op;
+  spec.max = op.getFn() == "max";
+  spec.fromLogits = attended->second.decode;
+  spec.meanOfGroup = op.getMean().has_value();
+  spec.group = context_.geometry.queryHeads / context_.geometry.kvHeads;
+  spec.tokenAxis = store->type.getRows().back().getName();
+  spec.inputs.ops.push_back(op);
+  spec.inputArgs.clear();
+  spec.inputWords = bindNestInputs(op.getInputs(), spec.inputs, operands, spec.inputArgs);
+
+  TensorPlace place;
+  SmallVector<Extent> dims;
+  for (AxisAttr axis : cast<AxisTensorType>(op.getType()).getAxes()) {
+    bool isQuery = axis.getKind() == "query", isToken = axis.getName() == spec.tokenAxis;
+    spec.keepsGroup |= axis.getKind() == "group";
+    spec.keepsQuery |= isQuery;
+    place.axes.push_back(axis);
+    place.places.push_back(isToken   ? store->tokenAxis(capacity)
+                           : isQuery ? AxisPlace{rows, -1, -1, {}}
+                                     : AxisPlace{Extent::of(*axis.getInteger()), -1, -1, {}});
+    dims.push_back(place.places.back().capacity);
+  }
+  for (AxisAttr axis : tensors_[op.getQuery()].axes) {
+    spec.queryAxis = axis.getKind() == "query" ? axis.getName() : spec.queryAxis;
+  }
+  if (spec.attend.group() == 1 && spec.group > 1 && !spec.keepsGroup) {
+    return op.emitError("expected a result for each query head: each holds entries of its own");
+  }
+  if (spec.attend.group() == 1) {
+    spec.keepsGroup = spec.meanOfGroup = false; // the heads of the store are the query heads
+  }
+  place.buffer = builder_.newBuffer("scores", ElementType::F32, dims);
+  tensors_[op.getOutput()] = place;
+  operands.buffers["reduced"] = place.buffer;
   operands.words["blocks"] = builder_.storeRows(store->index, 64);
-  std::vector<std::string> ops{"kvcache.attend"};
-  if (decode) {
-    builder_.launch(emitAttendLogitSums(context_.kernels, spec), operands, ops, phaseName_);
-    return success();
-  }
   operands.words["first"] = Extent::of(0);
   operands.words["end"] = rows;
-  if (auto last = dyn_cast_or_null<IntegerAttr>(stat.getLast())) {
+  if (auto last = dyn_cast_or_null<IntegerAttr>(op.getLast().value_or(Attribute()))) {
     operands.words["first"] = lastRows(rows, last.getInt());
-  } else if (builder_.program().kind() == proto::Program::INGEST) {
-    context_.executable.set_needed_query_rows(-1);
+  } else if (builder_.kind() == proto::Program::INGEST) {
+    context_.needQueryRows(-1);
   }
-  builder_.launch(emitAttendColumnSums(context_.kernels, spec), operands, ops, phaseName_);
+  FailureOr<EmittedKernel> kernel = emitAttendReduce(context_.kernels, spec);
+  if (failed(kernel)) {
+    return failure();
+  }
+  builder_.launch(*kernel, operands, {"kvcache.score.reduce"}, phaseName_);
   return success();
 }
 

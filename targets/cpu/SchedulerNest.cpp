@@ -150,8 +150,8 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
     from = topk.getInput();
   } else if (auto where = dyn_cast_or_null<SelectWhereOp>(source)) {
     domain = where.getAxis().str();
-  } else if (auto complement = dyn_cast_or_null<SelectComplementOp>(source)) {
-    domain = cast<IndexSetType>(complement.getType()).getDomain().str();
+  } else if (isa_and_nonnull<SelectComplementOp, SelectUnionOp, SelectExpandOp>(source)) {
+    domain = cast<IndexSetType>(yielded.getType()).getDomain().str();
   }
   SmallVector<Extent> dims;
   for (AxisAttr axis : place.axes) {
@@ -168,6 +168,8 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
       }
       where.lengths = builder_.newBuffer("lengths", ElementType::I32,
                                          dims.empty() ? SmallVector<Extent>{Extent::of(1)} : dims);
+    } else if (auto made = placeMadeAxis(kernel, source, axis, place)) {
+      where = *made;
     } else {
       where = placeAxis(kernel, axis, yielded);
     }
@@ -185,8 +187,7 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
     auto symbol = next ? dyn_cast<FlatSymbolRefAttr>(next.getNames()[use.getOperandNumber()])
                        : FlatSymbolRefAttr();
     if (symbol && context_.tensors.count(symbol.getValue().str())) {
-      place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32,
-                                         dims, context_.tensors[symbol.getValue().str()]);
+      place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims);
     }
   }
   if (place.buffer < 0) {
@@ -196,6 +197,39 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
         builder_.newBuffer(filler ? filler->getName().stripDialect() : "value", place.elem, dims);
   }
   return success();
+}
+
+std::vector<std::string> Scheduler::bindNestInputs(ValueRange values, NestKernel &spec,
+                                                   KernelOperands &operands,
+                                                   std::vector<KernelArg> &args) {
+  KernelOperands own; // lengths stay out: rows that exist are the caller's to know
+  Words words(own);
+  for (Value value : values) {
+    NestOperand operand;
+    if (isa<AxisTensorType, IndexSetType>(value.getType())) {
+      operand = nestTensor(value, tensors_[value], words, own);
+      for (NestAxis &axis : operand.axes) {
+        axis.lengths.clear();
+        axis.store.clear();
+      }
+      auto known = [&](const KernelArg &arg) { return arg.name == operand.arg; };
+      if (llvm::none_of(args, known)) {
+        args.push_back(KernelArg::buffer(operand.arg, operand.elem));
+        operands.buffers[operand.arg] = tensors_[value].buffer;
+      }
+    } else {
+      operand.value = value;
+      operand.arg = words.word(scalar(value));
+    }
+    spec.inputs.push_back(operand);
+  }
+  std::vector<std::string> names;
+  for (auto &[name, extent] : own.words) {
+    names.push_back(name.str());
+    operands.words[name] = extent;
+  }
+  llvm::sort(names);
+  return names;
 }
 
 LogicalResult Scheduler::runKernel(KernelOp kernel) {
@@ -219,7 +253,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
         operand.axes.push_back(nestAxis(place, words, operands));
       }
       // Rows of the prompt are exact until its end has been committed (as `compact` relies on).
-      bool exact = builder_.program().kind() == proto::Program::PROMPT_END;
+      bool exact = builder_.kind() == proto::Program::PROMPT_END;
       for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
         operand.columns.push_back({name, layout, exact});
       }
@@ -258,15 +292,15 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
     }
     operands.buffers[scratch.arg] = builder_.newBuffer("scratch", scratch.elem, dims);
   }
-  builder_.launch(emitted->kernel, operands, emitted->ops, phaseName_);
+  LaunchOp launch = builder_.launch(emitted->kernel, operands, emitted->ops, phaseName_);
+  if (isa<SortOp, SelectAllocOp>(root)) {
+    launch.setCheckOp(root->getName().stripDialect());
+  }
   if (auto topk = dyn_cast<TopkOp>(root)) {
-    builder_.lastInfo()->set_check_op("select.topk");
-    if (builder_.program().kind() == proto::Program::PROMPT_END && topk.getAxis() == "token") {
+    launch.setCheckOp("select.topk");
+    if (builder_.kind() == proto::Program::PROMPT_END && topk.getAxis() == "token") {
       auto input = dyn_cast<BlockArgument>(topk.getInput());
-      auto *ranked = builder_.program().mutable_ranked();
-      ranked->set_buffer(tensors_[kernel.getInputs()[input.getArgNumber()]].buffer);
-      ranked->set_first_slot(-1);
-      ranked->set_last_slot(-1);
+      builder_.ranked(tensors_[kernel.getInputs()[input.getArgNumber()]].buffer);
     }
   }
   return success();

@@ -8,8 +8,11 @@
 #include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
 #include "dialect/ScoreOps.h"
+#include "targets/reference/Scalars.h"
 
+#include <functional>
 #include <limits>
+#include <optional>
 
 namespace mlir::kvcache::reference {
 
@@ -29,6 +32,17 @@ public:
   /// `output` may be null.
   Status run(Value output);
 
+  /// Called with the probabilities of query heads [first, first + groups) of a KV head for one
+  /// query row.
+  std::function<Status(int64_t head, int64_t first, int64_t groups, int64_t query,
+                       const HeadRows &rows, const AttentionResult &result)>
+      visit;
+  /// Once run: head, group and query axes, and the query positions.
+  ArrayRef<Axis> queryAxes() const { return ArrayRef(queries_.axes).take_front(3); }
+  Status prepare() { return prepareQueries(); }
+  int32_t position(int64_t query) const { return positions_[static_cast<size_t>(query)]; }
+  const CacheTable &cache() const { return cache_; }
+
 private:
   /// A statistic under construction: strides of the query side and of the entries, 0 where it sums.
   struct Statistic {
@@ -40,8 +54,11 @@ private:
 
   Status prepareQueries();
   Status prepareStatistics();
-  StatusOr<HeadRows> headRows(int64_t head) const;
-  void count(int64_t head, int64_t query, const AttentionResult &result);
+  StatusOr<HeadRows> headRows(int64_t head, int64_t group) const;
+  /// Attends with query heads [first, first + count) of a KV head over `rows`.
+  Status attendRows(int64_t head, int64_t first, int64_t count, const HeadRows &rows, Tensor &out);
+  void count(int64_t head, int64_t first, int64_t groups, int64_t query,
+             const AttentionResult &result);
 
   Interpreter &in_;
   Value query_;
@@ -147,10 +164,10 @@ Status Attention::prepareStatistics() {
   return Status::ok();
 }
 
-/// The entries of one KV head: its own list, or its part of a list that all heads share.
-StatusOr<HeadRows> Attention::headRows(int64_t head) const {
+/// The entries of one head: its own list, or its part of a list that all heads share.
+StatusOr<HeadRows> Attention::headRows(int64_t head, int64_t group) const {
   const CacheSchema &schema = *cache_.schema;
-  const RowList &list = cache_.lists[schema.lead.empty() ? 0 : static_cast<size_t>(head)];
+  const RowList &list = cache_.lists[static_cast<size_t>(schema.listOf(head, group))];
   HeadRows rows;
   rows.rows = list.rows();
   auto read = [&](const char *name, std::vector<double> &into) {
@@ -186,21 +203,47 @@ StatusOr<HeadRows> Attention::headRows(int64_t head) const {
   return rows;
 }
 
-void Attention::count(int64_t head, int64_t query, const AttentionResult &result) {
-  int64_t entries = group_ == 0 ? 0 : static_cast<int64_t>(result.p.size()) / group_;
+void Attention::count(int64_t head, int64_t first, int64_t groups, int64_t query,
+                      const AttentionResult &result) {
+  int64_t entries = groups == 0 ? 0 : static_cast<int64_t>(result.p.size()) / groups;
   for (Statistic &stat : statistics_) {
     if (stat.attr.getKind() != "sum" || query < stat.firstQuery) {
       continue;
     }
-    for (int64_t g = 0; g < group_; ++g) {
+    for (int64_t g = 0; g < groups; ++g) {
       double *into =
-          stat.sum.values.data() + head * stat.head + g * stat.group + query * stat.query;
+          stat.sum.values.data() + head * stat.head + (first + g) * stat.group + query * stat.query;
       const double *p = result.p.data() + g * entries;
       for (int64_t t = 0; t < entries; ++t) {
         into[t * stat.token] += p[t];
       }
     }
   }
+}
+
+Status Attention::attendRows(int64_t head, int64_t first, int64_t groups, const HeadRows &rows,
+                             Tensor &out) {
+  for (int64_t query = 0; query < rows_; ++query) {
+    std::vector<double> q;
+    for (int64_t g = first; g < first + groups; ++g) {
+      auto from = queries_.values.begin() + ((head * group_ + g) * rows_ + query) * width_;
+      q.insert(q.end(), from, from + width_);
+    }
+    AttentionResult result =
+        attendHead(rows, q, 1, groups, width_, {positions_[static_cast<size_t>(query)]}, causal_,
+                   causal_ ? in_.geometry().slidingWindow : 0);
+    count(head, first, groups, query, result);
+    if (visit) {
+      KVCACHE_RETURN_IF_ERROR(visit(head, first, groups, query, rows, result));
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+      int64_t row = (head * group_ + first + g) * rows_ + query;
+      lse_.values[static_cast<size_t>(row)] = result.lse[static_cast<size_t>(g)];
+      std::copy(result.out.begin() + g * width_, result.out.begin() + (g + 1) * width_,
+                out.values.begin() + row * width_);
+    }
+  }
+  return Status::ok();
 }
 
 Status Attention::run(Value output) {
@@ -210,25 +253,12 @@ Status Attention::run(Value output) {
   std::string valueAxis =
       v < 0 ? "" : cache_.schema->columns[static_cast<size_t>(v)].features.back().name;
   Tensor out({queries_.axes[0], queries_.axes[1], queries_.axes[2], Axis{valueAxis, width_}});
+  int64_t together = cache_.schema->lead.size() > 1 ? 1 : group_;
   for (int64_t head = 0; head < heads_; ++head) {
-    StatusOr<HeadRows> rows = headRows(head);
-    KVCACHE_RETURN_IF_ERROR(rows.status());
-    for (int64_t query = 0; query < rows_; ++query) {
-      std::vector<double> q;
-      for (int64_t g = 0; g < group_; ++g) {
-        auto from = queries_.values.begin() + ((head * group_ + g) * rows_ + query) * width_;
-        q.insert(q.end(), from, from + width_);
-      }
-      AttentionResult result =
-          attendHead(*rows, q, 1, group_, width_, {positions_[static_cast<size_t>(query)]}, causal_,
-                     causal_ ? in_.geometry().slidingWindow : 0);
-      count(head, query, result);
-      for (int64_t g = 0; g < group_; ++g) {
-        int64_t row = (head * group_ + g) * rows_ + query;
-        lse_.values[static_cast<size_t>(row)] = result.lse[static_cast<size_t>(g)];
-        std::copy(result.out.begin() + g * width_, result.out.begin() + (g + 1) * width_,
-                  out.values.begin() + row * width_);
-      }
+    for (int64_t first = 0; first < group_; first += together) {
+      StatusOr<HeadRows> rows = headRows(head, first);
+      KVCACHE_RETURN_IF_ERROR(rows.status());
+      KVCACHE_RETURN_IF_ERROR(attendRows(head, first, together, *rows, out));
     }
   }
   for (auto [value, stat] : llvm::zip_equal(statValues_, statistics_)) {
@@ -241,9 +271,159 @@ Status Attention::run(Value output) {
   return Status::ok();
 }
 
+/// score.reduce: f of every visible probability, row by row, folded into the result.
+class ScoreReduction {
+public:
+  ScoreReduction(ScoreReduceOp op, Interpreter &in)
+      : op_(op), in_(in),
+        attention_(in, op.getQuery(), op.getCache(), op.getCausal(), ArrayAttr(), ValueRange()) {}
+
+  Status run();
+
+private:
+  /// A tensor or a number, and how far it moves along head, group, query and token.
+  struct Input {
+    const Tensor *tensor = nullptr;
+    Number number;
+    int64_t strides[4] = {0, 0, 0, 0};
+    Type type;
+  };
+
+  Status prepareInputs();
+  Status visit(int64_t head, int64_t first, int64_t groups, int64_t query, const HeadRows &rows,
+               const AttentionResult &result);
+  Status fold(double p, ArrayRef<int64_t> at, const HeadRows &rows);
+  /// Strides of a tensor along the four axes; 0 along those it lacks.
+  void stridesOf(const Tensor &tensor, int64_t (&strides)[4]) const;
+
+  ScoreReduceOp op_;
+  Interpreter &in_;
+  Attention attention_;
+  std::string names_[4]; ///< head, group, query, token
+  std::vector<Input> inputs_;
+  std::optional<ScalarProgram> program_;
+  Tensor result_;
+  int64_t strides_[4] = {0, 0, 0, 0};
+  int64_t firstQuery_ = 0;
+};
+
+void ScoreReduction::stridesOf(const Tensor &tensor, int64_t (&strides)[4]) const {
+  int64_t stride = 1;
+  for (size_t i = tensor.axes.size(); i-- > 0;) {
+    for (int64_t a = 0; a < 4; ++a) {
+      if (tensor.axes[i].name == names_[a]) {
+        strides[a] = stride;
+      }
+    }
+    stride *= tensor.axes[i].extent;
+  }
+}
+
+Status ScoreReduction::prepareInputs() {
+  for (Value value : op_.getInputs()) {
+    Input input;
+    input.type = scalarTypeOf(value.getType());
+    if (in_.isNumber(value)) {
+      input.number = in_.number(value);
+    } else {
+      input.tensor = &in_.tensor(value);
+      stridesOf(*input.tensor, input.strides);
+    }
+    inputs_.push_back(input);
+  }
+  return Status::ok();
+}
+
+Status ScoreReduction::fold(double p, ArrayRef<int64_t> at, const HeadRows &rows) {
+  auto place = [&](const int64_t (&strides)[4]) {
+    return static_cast<size_t>(at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2] +
+                               at[3] * strides[3]);
+  };
+  Type position = IntegerType::get(op_.getContext(), 32);
+  SmallVector<Number> args{
+      numberOf(Float32Type::get(op_.getContext()), p),
+      numberOf(position, attention_.position(at[2])),
+      numberOf(position, rows.positions.empty() ? 0 : rows.positions[static_cast<size_t>(at[3])])};
+  for (const Input &input : inputs_) {
+    args.push_back(input.tensor ? numberOf(input.type, input.tensor->values[place(input.strides)])
+                                : input.number);
+  }
+  SmallVector<Number> values;
+  KVCACHE_RETURN_IF_ERROR(program_->run(args, values));
+  double &into = result_.values[place(strides_)];
+  into = op_.getFn() == "max" ? std::max(into, values[0].asReal()) : into + values[0].asReal();
+  return Status::ok();
+}
+
+Status ScoreReduction::visit(int64_t head, int64_t first, int64_t groups, int64_t query,
+                             const HeadRows &rows, const AttentionResult &result) {
+  int64_t window = op_.getCausal() ? in_.geometry().slidingWindow : 0;
+  for (int64_t t = 0; query >= firstQuery_ && t < rows.rows; ++t) {
+    int64_t ahead = rows.positions.empty()
+                        ? 0
+                        : rows.positions[static_cast<size_t>(t)] - attention_.position(query);
+    if ((op_.getCausal() && ahead > 0) || (window > 0 && -ahead >= window)) {
+      continue;
+    }
+    double sum = 0;
+    for (int64_t g = 0; g < groups; ++g) {
+      double p = result.p[static_cast<size_t>(g * rows.rows + t)];
+      sum += p;
+      if (!op_.getMean()) {
+        KVCACHE_RETURN_IF_ERROR(fold(p, {head, first + g, query, t}, rows));
+      }
+    }
+    if (op_.getMean()) {
+      KVCACHE_RETURN_IF_ERROR(fold(sum / static_cast<double>(groups), {head, 0, query, t}, rows));
+    }
+  }
+  return Status::ok();
+}
+
+Status ScoreReduction::run() {
+  KVCACHE_RETURN_IF_ERROR(attention_.prepare());
+  StatusOr<ScalarProgram> program = ScalarProgram::compile(op_.getScalarBody());
+  KVCACHE_RETURN_IF_ERROR(program.status());
+  program_ = std::move(*program);
+  const CacheTable &cache = attention_.cache();
+  SmallVector<Axis> axes(attention_.queryAxes());
+  axes.push_back(Axis{cache.schema->rowAxis, cache.maxRows()});
+  for (int64_t a = 0; a < 4; ++a) {
+    names_[a] = axes[static_cast<size_t>(a)].name;
+  }
+  KVCACHE_RETURN_IF_ERROR(prepareInputs());
+  SmallVector<StringRef> gone = op_.getGoneAxes();
+  std::vector<Axis> left;
+  for (const Axis &axis : axes) {
+    if (!llvm::is_contained(gone, StringRef(axis.name)) &&
+        findAxis(axesOf(op_.getOutput()), axis.name)) {
+      left.push_back(axis);
+    }
+  }
+  result_ = Tensor(left, op_.getFn() == "max" ? -std::numeric_limits<double>::infinity() : 0);
+  stridesOf(result_, strides_);
+  result_.ragged = names_[3];
+  result_.lengths = cache.rowCounts();
+  if (result_.find("head") < 0) {
+    if (!llvm::all_equal(result_.lengths)) {
+      return Status::badInput("a result without heads needs as many entries in every head");
+    }
+    result_.lengths = {result_.lengths[0]};
+  }
+  if (auto last = dyn_cast_or_null<IntegerAttr>(op_.getLast().value_or(Attribute()))) {
+    firstQuery_ = std::max<int64_t>(0, axes[2].extent - last.getInt());
+  }
+  attention_.visit = [&](auto &&...args) { return visit(args...); };
+  KVCACHE_RETURN_IF_ERROR(attention_.run(Value()));
+  return in_.set(op_.getOutput(), result_);
+}
+
 } // namespace
 
 void addAttentionFunctions(OpTable &table) {
+  table[ScoreReduceOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return ScoreReduction(cast<ScoreReduceOp>(op), in).run();
+  };
   table[AttendOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     auto attend = cast<AttendOp>(op);
     Attention attention(in, attend.getQuery(), attend.getCache(), attend.getCausal(),
