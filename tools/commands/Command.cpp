@@ -34,13 +34,15 @@ void printNote(const char *kind, const std::string &text) {
 }
 
 Json toJson(const rt::KernelReport &kernel) {
+  // A kernel that has not run, or that nobody accounts for, has no figure.
+  bool counted = kernel.bytesRead > 0 || kernel.bytesWritten > 0;
   return {{"name", kernel.name},
           {"ops", kernel.ops},
           {"target", kernel.target},
           {"status", kernel.status},
           {"reason", kernel.reason.empty() ? Json(nullptr) : Json(kernel.reason)},
-          {"bytes_read", kernel.bytesRead},
-          {"bytes_written", kernel.bytesWritten}};
+          {"bytes_read", counted ? Json(kernel.bytesRead) : Json(nullptr)},
+          {"bytes_written", counted ? Json(kernel.bytesWritten) : Json(nullptr)}};
 }
 
 Status addKernels(const rt::Execution &execution, bool requireFused, CommandReport &report) {

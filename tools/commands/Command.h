@@ -61,7 +61,8 @@ int runDriver(int argc, char **argv, const char *description,
 /// One line on stderr, such as "note: the prompt keeps every token".
 void printNote(const char *kind, const std::string &text);
 
-/// The JSON form of a kernel of `KernelReport`.
+/// The JSON form of a kernel of `KernelReport`; bytes are null for a kernel without a figure: it has
+/// not run, or its target does not count.
 Json toJson(const rt::KernelReport &kernel);
 
 /// Adds the kernels of an execution to a report. Check failed, naming the first, when
