@@ -6,15 +6,13 @@
 
 #include "dialect/KVCacheDialect.h"
 #include "dialect/MethodOps.h"
+#include "frontends/MethodParser.h"
 #include "frontends/MethodTexts.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/SymbolTable.h"
-#include "mlir/Parser/Parser.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
-
-#include <algorithm>
 
 namespace mlir::kvcache {
 namespace {
@@ -25,13 +23,6 @@ const MethodText *findShipped(StringRef name) {
   const MethodText *it =
       llvm::find_if(shipped(), [&](const MethodText &text) { return name == text.name; });
   return it == shipped().end() ? nullptr : it;
-}
-
-/// The prelude on one line.
-std::string preludeLine() {
-  std::string line = methodPreludeText;
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  return line;
 }
 
 /// Collects methods into one module; each text is parsed once.
@@ -63,12 +54,13 @@ public:
   }
 
 private:
+  /// About a file as a whole: line 0.
   InFlightDiagnostic error(StringRef path) {
     return emitError(FileLineColLoc::get(&context_, path, 0, 0));
   }
 
   LogicalResult unknown(StringRef name) {
-    InFlightDiagnostic diagnostic = error(name.empty() ? StringRef("method") : name);
+    InFlightDiagnostic diagnostic = emitError(UnknownLoc::get(&context_)); // a name has no place
     diagnostic << "unknown method '" << name << "': expected a .mlir file or one of ";
     llvm::interleaveComma(shipped(), diagnostic,
                           [&](const MethodText &text) { diagnostic << text.name; });
@@ -87,17 +79,6 @@ private:
     return diagnostic;
   }
 
-  /// Parses a text; its methods move into the module.
-  FailureOr<OwningOpRef<ModuleOp>> parse(StringRef text, StringRef path) {
-    std::string whole = preludeLine() + text.str();
-    OwningOpRef<ModuleOp> module =
-        parseSourceString<ModuleOp>(whole, ParserConfig(&context_), path);
-    if (!module) {
-      return failure();
-    }
-    return module;
-  }
-
   LogicalResult moveMethods(ModuleOp from, StringRef path) {
     for (MethodOp method : llvm::make_early_inc_range(from.getOps<MethodOp>())) {
       if (loaded_.module->lookupSymbol(method.getSymName())) {
@@ -113,7 +94,7 @@ private:
       return success();
     }
     std::string path = std::string(text.name) + ".mlir";
-    FailureOr<OwningOpRef<ModuleOp>> module = parse(text.text, path);
+    FailureOr<OwningOpRef<ModuleOp>> module = parseMethodText(context_, text.text, path);
     return failed(module) ? failure() : moveMethods(**module, path);
   }
 
@@ -138,7 +119,8 @@ private:
     if (std::error_code code = buffer.getError()) {
       return error(source) << "cannot read the method file: " << code.message();
     }
-    FailureOr<OwningOpRef<ModuleOp>> module = parse((*buffer)->getBuffer(), source);
+    FailureOr<OwningOpRef<ModuleOp>> module =
+        parseMethodText(context_, (*buffer)->getBuffer(), source);
     return failed(module) ? failure() : addFile(**module, source);
   }
 

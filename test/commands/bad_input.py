@@ -102,6 +102,7 @@ def raw_files():
         "shifted.st": good[:8] + good[8:8 + header].replace(b'"data_offsets": [0,', b'"data_offsets": [4,') + good[8 + header:],
         "text.st": b"hello, this is a text and no cache",
         "malformed.mlir": b"kvcache.method @m {\n  kvcache.state @kv : !kv\n  kvcache.phse\n}\n",
+        "one-line.mlir": b"kvcache.method @m {",
         "empty.txt": b"",
         "prompt.txt": b"In the beginning",
         "ids.json": b"[[256, 65, 100000]]",
@@ -118,7 +119,8 @@ def apply(method, dump, *more):
 # (words, what the message must name)
 CASES = [
     # The method, its parameters, the target.
-    (apply("nonesuch", "good.st", *BUDGET), "nonesuch"),
+    (apply("nonesuch", "good.st", *BUDGET), "error: unknown method 'nonesuch': expected"),
+    (apply("one-line.mlir", "good.st", *BUDGET), "error: one-line.mlir:1:18: expected operation name"),
     (apply("missing.mlir", "good.st", *BUDGET), "missing.mlir"),
     (apply("malformed.mlir", "good.st", *BUDGET), "malformed.mlir:3:"),
     (apply("knorm", "good.st", *BUDGET, "--set", "windw=3"), "windw"),

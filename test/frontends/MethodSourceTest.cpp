@@ -87,7 +87,7 @@ TEST_F(MethodSource, FileMayComposeShippedMethods) {
 TEST_F(MethodSource, UnknownNameSaysWhatThereIs) {
   EXPECT_TRUE(failed(load("snapkw")));
   ASSERT_EQ(messages.size(), 1u);
-  EXPECT_NE(messages[0].find("unknown method 'snapkw'"), std::string::npos);
+  EXPECT_EQ(messages[0].find("loc(unknown): unknown method 'snapkw'"), 0u) << messages[0];
   EXPECT_NE(messages[0].find("did you mean 'snapkv'?"), std::string::npos);
 }
 
@@ -103,6 +103,24 @@ TEST_F(MethodSource, ErrorsKeepTheLinesOfTheFile) {
   EXPECT_TRUE(failed(load(path)));
   ASSERT_FALSE(messages.empty());
   EXPECT_NE(messages[0].find("broken.mlir\":3:"), std::string::npos) << messages[0];
+}
+
+TEST_F(MethodSource, ErrorsKeepTheColumnsOfTheFirstLine) {
+  std::string path = file("short.mlir", "kvcache.method @m {");
+  EXPECT_TRUE(failed(load(path)));
+  ASSERT_FALSE(messages.empty());
+  EXPECT_NE(messages[0].find("short.mlir\":1:18)"), std::string::npos) << messages[0];
+}
+
+TEST_F(MethodSource, OpsKeepTheColumnsOfTheFirstLine) {
+  std::string path = file("line.mlir", "kvcache.method @m { kvcache.param @n = 3 : index }");
+  FailureOr<LoadedMethods> loaded = load(path);
+  ASSERT_TRUE(succeeded(loaded)) << messages.front();
+  auto method = loaded->module->lookupSymbol<MethodOp>("m");
+  auto place = dyn_cast<FileLineColLoc>((*method.getOps<ParamOp>().begin()).getLoc());
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place.getLine(), 1u);
+  EXPECT_EQ(place.getColumn(), 21u);
 }
 
 TEST_F(MethodSource, FileWithSeveralMethodsIsAmbiguous) {
