@@ -24,9 +24,17 @@
 
 namespace mlir::kvcache {
 
+bool isAddressing(Operation *op) { return isa<IotaOp, SliceOp, RelabelOp, ColumnOp>(op); }
+
 namespace {
 
-/// Primitives that a loop nest evaluates point by point.
+/// Primitives whose results are written to memory row by row, by loops that read each element of
+/// their operands once.
+bool isRowLoop(Operation *op) {
+  return isa<ScatterOp, SortOp, ScanOp, ConcatOp, BlocksOp>(op);
+}
+
+/// Primitives that a loop nest evaluates point by point, or whose operands it does.
 bool isNest(Operation *op) {
   if (auto gather = dyn_cast<GatherOp>(op)) {
     return isa<AxisTensorType>(gather.getType());
@@ -34,7 +42,7 @@ bool isNest(Operation *op) {
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
     return reduce.getFn() != "quantile";
   }
-  return isa<MapOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ScatterOp, ColumnOp>(op);
+  return isa<MapOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ColumnOp>(op) || isRowLoop(op);
 }
 
 /// Kernels of their own: they need their input in memory, or write it in another order.
@@ -42,13 +50,13 @@ bool isAlone(Operation *op) {
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
     return reduce.getFn() == "quantile";
   }
-  return isa<TopkOp, SelectTopkOp, SelectAllocOp, SelectComplementOp, EighOp>(op);
+  return isa<TopkOp, SelectTopkOp, SelectAllocOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
+             EighOp>(op);
 }
 
-/// Only addresses, no arithmetic: repeating it costs nothing.
-bool isAddressing(Operation *op) { return isa<IotaOp, SliceOp, RelabelOp, ColumnOp>(op); }
-
-bool isReduction(Operation *op) { return isa<ReduceOp, ContractOp, PoolOp, ScatterOp>(op); }
+bool isReduction(Operation *op) {
+  return isa<ReduceOp, ContractOp, PoolOp, ScatterOp, BlocksOp>(op);
+}
 
 using Space = llvm::StringSet<>;
 
@@ -77,7 +85,7 @@ bool within(Value value, const Space &space) {
 
 class BlockFuser {
 public:
-  explicit BlockFuser(Block &block) : block_(block) {}
+  BlockFuser(Block &block, KernelBoundaries *boundaries) : block_(block), boundaries_(boundaries) {}
 
   void run() {
     sinkUpdates();
@@ -112,23 +120,29 @@ private:
   void chooseRoots() {
     for (Operation &op : llvm::reverse(block_)) {
       if (isAlone(&op)) {
-        roots_.insert(&op);
+        addRoot(&op, "it is a loop of its own and cannot be computed point by point");
       } else if (isa<SelectWhereOp>(op)) {
-        roots_.insert(&op);
+        addRoot(&op, "how many indices it writes is known only when it has run");
         for (Value input : op.getOperands()) {
           for (AxisAttr axis : axesOf(input)) {
             spaces_[&op].insert(axis.getName());
           }
         }
       } else if (isNest(&op) && !op.use_empty()) {
-        if (needsMemory(&op)) {
-          roots_.insert(&op);
+        std::string why = whyMemory(&op);
+        if (!why.empty()) {
+          addRoot(&op, why);
           spaces_[&op] = spaceOf(&op);
         } else {
           spaces_[&op] = consumerSpace(&op);
         }
       }
     }
+  }
+
+  void addRoot(Operation *op, std::string why) {
+    roots_.insert(op);
+    reasons_[op] = std::move(why);
   }
 
   Space consumerSpace(Operation *op) {
@@ -141,34 +155,46 @@ private:
     return space;
   }
 
-  bool needsMemory(Operation *op) {
+  /// Why the value cannot be computed where it is used; empty when it can.
+  std::string whyMemory(Operation *op) {
     llvm::SmallPtrSet<Operation *, 4> users;
     for (Operation *user : op->getUsers()) {
       // A predicate of select.where is evaluated point by point as well.
-      if (user->getBlock() != &block_ || !(isNest(user) || isa<SelectWhereOp>(user))) {
-        return true;
+      if (user->getBlock() != &block_) {
+        return "it is used under a condition or loop, or outside of its own";
+      }
+      if (!(isNest(user) || isa<SelectWhereOp>(user))) {
+        return user->hasTrait<OpTrait::IsTerminator>()
+                   ? "it is a result of its program"
+                   : (user->getName().getStringRef() + " reads it from memory").str();
       }
       users.insert(user);
     }
-    if (isa<ScatterOp>(op)) {
-      return true;
+    if (isRowLoop(op)) {
+      return (op->getName().getStringRef() + " writes its rows in a loop of its own").str();
     }
     if (isAddressing(op)) {
-      return false;
+      return {};
     }
     if (users.size() > 1) {
-      return true;
+      return "more than one op reads it, and would compute it again";
     }
     if (!isReduction(op)) {
-      return false;
+      return {};
     }
     Operation *user = *users.begin();
     // These read their input at several points, or at points out of order.
     if (isa<PoolOp, GatherOp, ScatterOp, ContractOp, SelectWhereOp>(user)) {
-      return true;
+      return (user->getName().getStringRef() +
+              " reads it at other points than its own, and would reduce it again at each")
+          .str();
     }
-    return !llvm::all_of(op->getResults(),
-                         [&](Value result) { return within(result, spaces_[user]); });
+    bool same =
+        llvm::all_of(op->getResults(), [&](Value result) { return within(result, spaces_[user]); });
+    return same ? std::string()
+                : (user->getName().getStringRef() +
+                   " runs over more points than it has, and would reduce it again at each")
+                      .str();
   }
 
   /// The root and every op that is computed in place for it.
@@ -220,6 +246,9 @@ private:
     KernelYieldOp::create(inside, root->getLoc(), last->getResults());
     root->replaceAllUsesWith(kernel.getResults());
     replaced_.push_back(root);
+    if (boundaries_) {
+      (*boundaries_)[kernel] = reasons_[root];
+    }
   }
 
   void eraseInlined() {
@@ -237,17 +266,19 @@ private:
   }
 
   Block &block_;
+  KernelBoundaries *boundaries_;
   llvm::SetVector<Operation *> roots_;
+  llvm::DenseMap<Operation *, std::string> reasons_;
   SmallVector<Operation *> replaced_;
   llvm::DenseMap<Operation *, Space> spaces_;
 };
 
 } // namespace
 
-void formKernels(Operation *root) {
+void formKernels(Operation *root, KernelBoundaries *boundaries) {
   SmallVector<Block *> blocks;
   root->walk([&](Operation *op) {
-    if (isa<PhaseOp>(op) || op->getName().getDialectNamespace() == "scf") {
+    if (isa<PhaseOp, EncoderOp>(op) || op->getName().getDialectNamespace() == "scf") {
       for (Region &region : op->getRegions()) {
         for (Block &block : region) {
           blocks.push_back(&block);
@@ -256,7 +287,7 @@ void formKernels(Operation *root) {
     }
   });
   for (Block *block : blocks) {
-    BlockFuser(*block).run();
+    BlockFuser(*block, boundaries).run();
   }
 }
 

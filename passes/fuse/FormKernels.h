@@ -6,12 +6,21 @@
 
 #include "mlir/IR/Operation.h"
 
+#include "llvm/ADT/DenseMap.h"
+
+#include <string>
+
 namespace mlir::kvcache {
 
 /// Groups the tensor computations of every program under `root` into kvcache.kernel ops. A value
 /// gets memory only when something other than a loop nest reads it, several kernels read it, or
 /// computing it where it is used would repeat a reduction. Everything else is computed in place of
-/// its use.
-void formKernels(Operation *root);
+/// its use. With `boundaries`, says there of each kernel why its output got memory.
+using KernelBoundaries = llvm::DenseMap<Operation *, std::string>;
+void formKernels(Operation *root, KernelBoundaries *boundaries = nullptr);
+
+/// True for primitives that are addresses alone, no arithmetic: in a kernel they cost nothing, and
+/// save nothing.
+bool isAddressing(Operation *op);
 
 } // namespace mlir::kvcache

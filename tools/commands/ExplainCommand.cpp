@@ -65,6 +65,9 @@ public:
                    "L=..,Hq=..,Hkv=..,D=..,act=f16,T=32768; overrides the model's");
     app.add_option("--model", model_,
                    "A model folder whose geometry to use; the bundled model otherwise");
+    app.add_flag("--kernels", kernels_,
+                 "Say what each loop nest fuses, what that keeps out of memory, and why it ends "
+                 "where it does");
     app.add_option("--dot", dot_, "Write the graph for Graphviz to this file");
     app.add_option("--svg", svg_, "Draw the graph to this file (needs Graphviz)");
     arguments_.declareSettings(app);
@@ -78,8 +81,8 @@ public:
     KVCACHE_RETURN_IF_ERROR(settings.status());
     StatusOr<MethodSummary> summary = provider_.summary(arguments_.method, *settings);
     KVCACHE_RETURN_IF_ERROR(summary.status());
-    StatusOr<CompileResult> compiled =
-        provider_.compile({arguments_.method, *settings, *geometry, {"v3"}, ""});
+    CompileRequest request{arguments_.method, *settings, *geometry, {"v3"}, ""};
+    StatusOr<CompileResult> compiled = provider_.compile(request);
     KVCACHE_RETURN_IF_ERROR(compiled.status());
     const proto::Executable &executable = *compiled->executable;
     for (const proto::KernelInfo &info : executable.kernels()) {
@@ -99,14 +102,20 @@ public:
     Explanation explanation = explain(executable, *summary, *geometry, tokens);
     explanation.summary.parameters = {executable.parameters().begin(),
                                       executable.parameters().end()};
-    report.rows.push_back(toJson(explanation));
-    fmt::print("{}", toText(explanation));
-    return writeGraph(explanation);
+    StatusOr<MethodGraph> graph = provider_.graph(request, tokens);
+    KVCACHE_RETURN_IF_ERROR(graph.status());
+    Json row = toJson(explanation);
+    row["fused_kernels"] = toJson(*graph);
+    report.rows.push_back(std::move(row));
+    fmt::print("{}{}", toText(explanation), kernels_ ? toText(*graph) : "");
+    std::string title =
+        fmt::format("{} on L={} Hq={} Hkv={} D={}, T={}", arguments_.method, geometry->layers,
+                    geometry->queryHeads, geometry->kvHeads, geometry->headDim, tokens);
+    return writeGraph(toDot(*graph, title));
   }
 
 private:
-  Status writeGraph(const Explanation &explanation) const {
-    std::string text = toDot(explanation);
+  Status writeGraph(const std::string &text) const {
     if (!dot_.empty()) {
       KVCACHE_RETURN_IF_ERROR(rt::writeFileAtomically(dot_, text));
     }
@@ -125,6 +134,7 @@ private:
   CompilerProvider &provider_;
   MethodArguments arguments_;
   std::string geometry_, model_, dot_, svg_;
+  bool kernels_ = false;
 };
 
 } // namespace

@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 namespace kvcache::tools {
 
@@ -252,53 +251,6 @@ std::string toText(const Explanation &e) {
   text +=
       "prompt     rows stay exact until the end of the prompt, whatever storage they get then\n";
   return text;
-}
-
-static std::string dotString(const std::string &text) {
-  std::string result = "\"";
-  for (char c : text) {
-    result += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
-  }
-  return result + "\"";
-}
-
-std::string toDot(const Explanation &e) {
-  std::string text =
-      "digraph method {\n  rankdir=LR;\n  node [shape=box, fontname=\"Helvetica\"];\n  label=" +
-      dotString(e.summary.name + " for L=" + std::to_string(e.geometry.layers)) + ";\n";
-  for (const ExplainedStore &store : e.stores) {
-    std::string label = store.name;
-    for (const ExplainedColumn &column : store.columns) {
-      label += "\n" + column.name + ": " + column.storage;
-    }
-    std::string escaped = dotString(label);
-    for (size_t at = escaped.find('\n'); at != std::string::npos; at = escaped.find('\n', at)) {
-      escaped.replace(at, 1, "\\n");
-    }
-    text += "  " + dotString("state " + store.name) +
-            " [shape=cylinder, style=filled, fillcolor=\"#dde8f5\", label=" + escaped + "];\n";
-  }
-  std::string edges, phase;
-  for (size_t i = 0; i < e.kernels.size(); ++i) {
-    const ExplainedKernel &kernel = e.kernels[i];
-    std::string node = "k" + std::to_string(i);
-    if (kernel.program != phase) {
-      text += (phase.empty() ? "" : "  }\n") +
-              fmt::format("  subgraph {} {{\n    label={};\n",
-                          dotString("cluster_" + std::to_string(i)), dotString(kernel.program));
-    } else {
-      edges += fmt::format("  k{} -> {};\n", i - 1, node);
-    }
-    phase = kernel.program;
-    text += fmt::format("    {} [label={}, tooltip={}];\n", node, dotString(kernel.name),
-                        dotString(fmt::format("{}", fmt::join(kernel.ops, " + "))));
-    for (const std::string &store :
-         std::set<std::string>(kernel.stores.begin(), kernel.stores.end())) {
-      edges += fmt::format("  {} -> {} [dir=both, color=\"#7a93b5\"];\n", node,
-                           dotString("state " + store));
-    }
-  }
-  return text + (phase.empty() ? "" : "  }\n") + edges + "}\n";
 }
 
 } // namespace kvcache::tools

@@ -59,7 +59,4 @@ Explanation explain(const proto::Executable &executable, const MethodSummary &su
 
 Json toJson(const Explanation &explanation);
 std::string toText(const Explanation &explanation);
-/// The kernels of each phase and the states they work on, as a Graphviz graph.
-std::string toDot(const Explanation &explanation);
-
 } // namespace kvcache::tools

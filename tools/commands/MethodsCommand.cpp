@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// One line per shipped method.
+// One line per shipped method, all of them or those with given legality labels.
 
 #include "tools/commands/MethodsCommand.h"
 
@@ -8,8 +8,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 namespace kvcache::tools {
+
+using rt::Status;
 
 Json toJson(const MethodSummary &summary) {
   return {{"method", summary.name},
@@ -32,13 +35,24 @@ public:
 
   const char *name() const override { return "methods"; }
   const char *summary() const override { return "List the shipped methods"; }
-  const char *example() const override { return "kvasir methods --json methods.json"; }
-  void declare(CLI::App &) override {}
+  const char *example() const override { return "kvasir methods --label multi-turn-safe"; }
 
-  rt::Status run(const CommonOptions &common, CommandReport &report) override {
+  void declare(CLI::App &app) override {
+    app.add_option("--label", labels_,
+                   "Only methods with this legality label; repeat it for methods with all of them")
+        ->allow_extra_args(false)
+        ->take_all();
+  }
+
+  Status run(const CommonOptions &common, CommandReport &report) override {
+    std::vector<MethodSummary> shipped = provider_.shipped();
+    KVCACHE_RETURN_IF_ERROR(checkLabels(shipped));
     std::vector<std::vector<std::string>> table = {
         {"method", "family", "budget", "bits K/V", "phases", "labels", "paper"}};
-    for (const MethodSummary &method : provider_.shipped()) {
+    for (const MethodSummary &method : shipped) {
+      if (!hasLabels(method)) {
+        continue;
+      }
       report.rows.push_back(toJson(method));
       table.push_back({method.name, method.family, method.hasTokenBudget ? "tokens" : "-",
                        fmt::format("{:.4g}/{:.4g}", method.bitsPerValueK, method.bitsPerValueV),
@@ -63,11 +77,33 @@ public:
       }
       fmt::print("{}\n", line);
     }
-    return rt::Status::ok();
+    return Status::ok();
   }
 
 private:
+  bool hasLabels(const MethodSummary &method) const {
+    return std::all_of(labels_.begin(), labels_.end(), [&](const std::string &label) {
+      return std::count(method.labels.begin(), method.labels.end(), label) > 0;
+    });
+  }
+
+  /// A label that no shipped method has is a mistake, not an empty list.
+  Status checkLabels(const std::vector<MethodSummary> &shipped) const {
+    std::set<std::string> known;
+    for (const MethodSummary &method : shipped) {
+      known.insert(method.labels.begin(), method.labels.end());
+    }
+    for (const std::string &label : labels_) {
+      if (known.count(label) == 0) {
+        return Status::badInput(
+            fmt::format("--label {}: expected one of {}", label, fmt::join(known, ", ")));
+      }
+    }
+    return Status::ok();
+  }
+
   MethodProvider &provider_;
+  std::vector<std::string> labels_;
 };
 
 } // namespace

@@ -10,6 +10,7 @@
 #include "frontends/MethodSource.h"
 #include "passes/pipelines/Stages.h"
 #include "targets/TargetRegistry.h"
+#include "tools/compiler/FusedGraph.h"
 #include "tools/compiler/Summaries.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -53,8 +54,11 @@ private:
     std::string text;
     llvm::raw_string_ostream stream(text);
     if (auto file = dyn_cast<FileLineColLoc>(diagnostic.getLocation())) {
-      stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn()
-             << ": ";
+      stream << file.getFilename().getValue() << ":";
+      if (file.getLine() > 0) { // else the file as a whole
+        stream << file.getLine() << ":" << file.getColumn() << ":";
+      }
+      stream << " ";
     }
     stream << diagnostic;
     for (char &c : text) {
@@ -191,8 +195,8 @@ void describe(const std::string &name, MethodOp method, const std::string &compo
 
 /// The text or bytes that `--emit` asked for.
 StatusOr<std::string> emittedForm(const std::string &form, const Artifact &artifact) {
-  if (form == "mlir:kernels") {
-    return artifact.kernelIr;
+  if (StringRef(form).starts_with("mlir:")) {
+    return artifact.stageIr;
   }
   if (form == "llvm") {
     return artifact.llvmIr;
@@ -220,11 +224,13 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   KVCACHE_RETURN_IF_ERROR(compilation.read(request.method, request.parameters));
   CompileResult result;
   StringRef stageName = request.emit;
-  if (stageName.consume_front("mlir:") && stageName != "kernels") {
+  bool isStage = stageName.consume_front("mlir:");
+  bool isTargets = isStage && llvm::is_contained({"planned", "scheduled", "kernels"}, stageName);
+  if (isStage && !isTargets) {
     std::optional<Stage> stage = stageFromName(stageName);
     if (!stage) {
       return Status::badInput("unknown stage '" + stageName.str() +
-                              "', expected composed, specialized, decomposed, fused or kernels");
+                              "', expected composed, specialized, decomposed, fused, planned, scheduled or kernels");
     }
     StatusOr<MethodOp> method = compilation.runTo(*stage);
     KVCACHE_RETURN_IF_ERROR(method.status());
@@ -238,6 +244,7 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   KVCACHE_RETURN_IF_ERROR(method.status());
   TargetOptions options;
   options.isas = request.isas;
+  options.wantStage = isTargets ? stageName.str() : "";
   options.wantLlvmIr = request.emit == "llvm";
   options.wantAssembly = request.emit == "asm";
   FailureOr<Artifact> artifact = (*target)->compile(*method, request.geometry, options);
@@ -252,6 +259,19 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   result.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
+}
+
+StatusOr<MethodGraph> CompilerProvider::graph(const CompileRequest &request, int64_t tokens) {
+  KVCACHE_RETURN_IF_ERROR(checkGeometryIsWhole(request.geometry));
+  StatusOr<const Target *> target = targetCalled(request.target);
+  KVCACHE_RETURN_IF_ERROR(target.status());
+  Compilation compilation(**target, request.geometry);
+  KVCACHE_RETURN_IF_ERROR(compilation.read(request.method, request.parameters));
+  StatusOr<MethodOp> method = compilation.runTo(Stage::Decomposed);
+  KVCACHE_RETURN_IF_ERROR(method.status());
+  KernelBoundaries boundaries;
+  formKernels(*method, &boundaries);
+  return graphOf(*method, boundaries, tokens);
 }
 
 StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequest &request) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "runtime/abi/executable.pb.h"
+#include "tools/commands/MethodGraph.h"
 #include "tools/commands/MethodProvider.h"
 
 #include <memory>
@@ -43,6 +44,8 @@ public:
   /// is at fault.
   rt::StatusOr<MethodSummary> summary(const std::string &method,
                                       const std::map<std::string, std::string> &parameters);
+  /// What is fused with what, with byte figures for a cache of `tokens` rows.
+  rt::StatusOr<MethodGraph> graph(const CompileRequest &request, int64_t tokens);
   /// Compiles without loading. Bad input with file and line when the text is at fault.
   rt::StatusOr<CompileResult> compile(const CompileRequest &request);
 
