@@ -60,6 +60,17 @@ def FormKernelsPass : Pass<"kvcache-form-kernels"> {
   }];
 }
 
+def ShareBuffersPass : Pass<"kvcache-share-buffers"> {
+  let summary = "put transient buffers into memory that no later step uses";
+  let description = [{
+    `planned` to `scheduled`: lifetimes are from the first to the last step that names a buffer, and extents are compared
+    as products of slots, since they are numbers only when the program runs.
+
+    Before: `kvcache.buffer transient "map" [2, %n] of f32`, every use of which comes after the last one of `%sums`.
+    After: `kvcache.buffer transient "map" [2, %n] of f32 in %sums`.
+  }];
+}
+
 def CheckLinearUsePass : Pass<"kvcache-check-linear-use"> {
   let summary = "check that caches can be updated in place";
   let description = [{

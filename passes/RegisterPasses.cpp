@@ -13,6 +13,7 @@
 #include "passes/decompose/Families.h"
 #include "passes/decompose/Programs.h"
 #include "passes/fuse/FormKernels.h"
+#include "passes/plan/ShareBuffers.h"
 #include "passes/specialize/Specialize.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -29,6 +30,7 @@ namespace mlir::kvcache {
 #define GEN_PASS_DEF_FORMPROGRAMSPASS
 #define GEN_PASS_DEF_DECOMPOSEFAMILIESPASS
 #define GEN_PASS_DEF_FORMKERNELSPASS
+#define GEN_PASS_DEF_SHAREBUFFERSPASS
 #define GEN_PASS_DEF_CHECKLINEARUSEPASS
 #define GEN_PASS_DEF_LABELSPASS
 #define GEN_PASS_REGISTRATION
@@ -78,6 +80,10 @@ struct DecomposeFamiliesPass : impl::DecomposeFamiliesPassBase<DecomposeFamilies
 
 struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
   void runOnOperation() override { formKernels(getOperation()); }
+};
+
+struct ShareBuffersPass : impl::ShareBuffersPassBase<ShareBuffersPass> {
+  void runOnOperation() override { shareBuffers(getOperation()); }
 };
 
 struct CheckLinearUsePass : impl::CheckLinearUsePassBase<CheckLinearUsePass> {

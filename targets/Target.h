@@ -19,6 +19,7 @@ namespace mlir::kvcache {
 struct TargetOptions {
   std::vector<std::string>
       isas;                ///< instruction sets by the target's names for them; empty: all it makes
+  std::string wantStage;   ///< fill Artifact::stageIr: "planned", "scheduled", "kernels" or none
   bool wantLlvmIr = false; ///< fill Artifact::llvmIr, of the first instruction set
   bool wantAssembly = false;  ///< fill Artifact::assembly
   bool captureScores = false; ///< `load`: keep what selections ranked
@@ -28,7 +29,7 @@ struct TargetOptions {
 struct Artifact {
   std::shared_ptr<::kvcache::proto::Executable> executable;
   std::vector<std::string> objects; ///< machine code, one object for each instruction set
-  std::string kernelIr;             ///< the kernels before they are lowered
+  std::string stageIr;              ///< the stage asked for: programs, or kernels not yet lowered
   std::string llvmIr, assembly;
 };
 

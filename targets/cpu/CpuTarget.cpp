@@ -4,14 +4,18 @@
 // and packs the objects into one executable. Invariant: the schedules of all instruction sets are
 // the same; only code differs.
 
+#include "dialect/ScheduleOps.h"
+#include "passes/plan/ShareBuffers.h"
 #include "runtime/exec/Executor.h"
 #include "runtime/exec/HostCpu.h"
 #include "runtime/exec/Kvx.h"
+#include "targets/ExecutableTranslation.h"
 #include "targets/Target.h"
 #include "targets/cpu/CpuPipeline.h"
 #include "targets/cpu/Scheduler.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/Verifier.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -21,21 +25,32 @@ namespace proto = ::kvcache::proto;
 
 namespace {
 
-void describeGeometry(const ::kvcache::rt::Geometry &geometry, proto::Geometry &to) {
-  to.set_layers(geometry.layers);
-  to.set_query_heads(geometry.queryHeads);
-  to.set_kv_heads(geometry.kvHeads);
-  to.set_head_dim(geometry.headDim);
-  to.set_act(static_cast<uint32_t>(geometry.act));
-  to.set_sliding_window(geometry.slidingWindow);
-  for (float frequency : geometry.ropeInvFreq) {
-    to.add_rope_inv_freq(frequency);
-  }
+/// An executable without programs.
+ExecutableOp createExecutable(const ::kvcache::rt::Geometry &g, ModuleOp module) {
+  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+  std::string_view act = ::kvcache::abi::nameOf(g.act);
+  auto executable = ExecutableOp::create(
+      b, module.getLoc(), b.getStringAttr("cpu"), b.getI64IntegerAttr(g.layers),
+      b.getI64IntegerAttr(g.queryHeads), b.getI64IntegerAttr(g.kvHeads),
+      b.getI64IntegerAttr(g.headDim), b.getStringAttr(StringRef(act.data(), act.size())),
+      g.slidingWindow == 0 ? IntegerAttr() : b.getI64IntegerAttr(g.slidingWindow),
+      g.ropeInvFreq.empty() ? DenseF32ArrayAttr() : b.getDenseF32ArrayAttr(g.ropeInvFreq),
+      UnitAttr(), StringAttr(), IntegerAttr(), UnitAttr());
+  executable.getBody().emplaceBlock();
+  return executable;
 }
 
-/// Programs and kernels of one instruction set.
-LogicalResult schedule(MethodOp method, const ::kvcache::rt::Geometry &geometry, Isa isa,
-                       proto::Executable &executable, ModuleOp kernels) {
+std::string printed(ModuleOp module) {
+  std::string text;
+  llvm::raw_string_ostream(text) << module;
+  return text;
+}
+
+/// Plans programs and emits kernels for one instruction set: `planned` gets the executable and an
+/// outline for each kernel, `kernels` a function.
+FailureOr<ExecutableOp> plan(MethodOp method, const ::kvcache::rt::Geometry &geometry, Isa isa,
+                             ModuleOp planned, ModuleOp kernels) {
+  ExecutableOp executable = createExecutable(geometry, planned);
   // The scheduler reorders the axes of kernel arguments in place.
   OpBuilder builder(method);
   auto clone = cast<MethodOp>(builder.clone(*method));
@@ -50,7 +65,10 @@ LogicalResult schedule(MethodOp method, const ::kvcache::rt::Geometry &geometry,
     done = scheduleReads(context);
   }
   clone.erase();
-  return done;
+  if (failed(done) || failed(verify(planned))) {
+    return failure();
+  }
+  return executable;
 }
 
 class CpuTarget final : public Target {
@@ -89,8 +107,6 @@ public:
     }
     Artifact artifact;
     artifact.executable = std::make_shared<proto::Executable>();
-    describeGeometry(geometry, *artifact.executable->mutable_geometry());
-    artifact.executable->set_target(name().str());
     for (auto [i, isa] : llvm::enumerate(isas)) {
       if (failed(compileFor(isa, i == 0, method, geometry, options, artifact))) {
         return failure();
@@ -116,18 +132,38 @@ private:
   /// In the order objects are packed; the last is the widest.
   static constexpr std::pair<StringLiteral, Isa> isaNames[] = {{"v3", Isa::V3}, {"v4", Isa::V4}};
 
+  /// From `planned` to `scheduled`, and the message that says so.
+  static LogicalResult schedule(ExecutableOp executable, ModuleOp planned, ModuleOp kernels,
+                                const TargetOptions &options, Artifact &artifact) {
+    if (options.wantStage == "kernels") {
+      artifact.stageIr = printed(kernels);
+    } else if (options.wantStage == "planned") {
+      artifact.stageIr = printed(planned);
+    }
+    shareBuffers(executable);
+    executable->moveBefore(kernels.getBody(), kernels.getBody()->begin());
+    if (failed(verify(kernels)) || failed(exportExecutable(executable, *artifact.executable))) {
+      return failure();
+    }
+    if (options.wantStage == "scheduled") {
+      artifact.stageIr = printed(kernels);
+    }
+    executable.erase();
+    return success();
+  }
+
   /// Adds the object of one instruction set; the first one also writes the schedule.
   LogicalResult compileFor(Isa isa, bool first, MethodOp method,
                            const ::kvcache::rt::Geometry &geometry, const TargetOptions &options,
                            Artifact &artifact) const {
-    proto::Executable scratch;
-    proto::Executable &executable = first ? *artifact.executable : scratch;
+    OwningOpRef<ModuleOp> planned = ModuleOp::create(method.getLoc());
     OwningOpRef<ModuleOp> kernels = ModuleOp::create(method.getLoc());
-    if (failed(schedule(method, geometry, isa, executable, *kernels))) {
+    FailureOr<ExecutableOp> executable = plan(method, geometry, isa, *planned, *kernels);
+    if (failed(executable)) {
       return failure();
     }
-    if (first) {
-      llvm::raw_string_ostream(artifact.kernelIr) << *kernels;
+    if (first && failed(schedule(*executable, *planned, *kernels, options, artifact))) {
+      return failure();
     }
     CpuOptions cpu;
     cpu.isa = isa;

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Writes one program of an executable: slots, buffers and steps, each referred to by number
-// (runtime/abi/executable.proto). Knows kernels only by what they say of their arguments
+// Writes one program of an executable (dialect/ScheduleOps.td): slots and buffers, referred to by
+// number while it is written, and steps. Knows kernels only by what they say of their arguments
 // (EmittedKernel.h).
 
 #pragma once
 
+#include "dialect/ScheduleOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "runtime/abi/StorageLayout.h"
 #include "runtime/abi/executable.pb.h"
 #include "targets/cpu/EmittedKernel.h"
@@ -43,16 +47,16 @@ struct KernelOperands {
 
 class ProgramBuilder {
 public:
-  ProgramBuilder(proto::Executable &executable, proto::Program &program)
-      : executable_(executable), program_(program) {}
+  /// Adds a program of `kind` to `executable`, which lies in a module of the `planned` stage: every
+  /// kernel launched gets an outline there.
+  ProgramBuilder(ExecutableOp executable, proto::Program::Kind kind, ArrayRef<int64_t> layers);
 
-  proto::Program &program() { return program_; }
-  proto::Executable &executable() { return executable_; }
+  proto::Program::Kind kind() const { return kind_; }
 
   /// A fresh slot that a step writes.
-  int newSlot();
-  /// The slot that holds `role` when the program starts.
-  int boundSlot(proto::SlotBinding::Role role, int index = 0);
+  int newSlot() { return addSlot(proto::SlotBinding::NONE, {}, {}); }
+  /// The slot that holds `role`, a number of the event, when the program starts.
+  int boundSlot(proto::SlotBinding::Role role);
   /// A slot that holds a constant (integers, or the bits of a float).
   int constantSlot(int64_t value);
   int slotOf(Extent extent) {
@@ -61,9 +65,10 @@ public:
 
   int newBuffer(StringRef name, ::kvcache::abi::ElementType elem, ArrayRef<Extent> dims,
                 bool zeroed = false);
-  /// The buffer of a role (query, out ..), created on first use with these dims.
+  /// The buffer of a role (query, out ..), created on first use with these dims. Persistent tensors
+  /// are found by `name`.
   int roleBuffer(proto::Buffer::Role role, StringRef name, ::kvcache::abi::ElementType elem,
-                 ArrayRef<Extent> dims, int index = 0);
+                 ArrayRef<Extent> dims);
 
   /// Largest row count of a store now, divided up by `divideUp`; measured once until the store
   /// changes.
@@ -71,31 +76,60 @@ public:
   void reserve(int store, Extent rows);
   void truncate(int store, Extent rows);
   void truncateRagged(int store, int lengthsBuffer);
-  void beginCode(int store, int column, int due, int dueRowsSlot);
-  void endCode(int store, int column, int due);
+  void beginCode(int store, StringRef column, int due, int dueRowsSlot);
+  void endCode(int store, StringRef column, int due);
   /// Steps added by `body` run only when the slot is non-zero.
   void guarded(int slot, llvm::function_ref<void()> body);
+  /// Sets a fresh slot to an element of an i32 buffer.
+  Extent fetch(int buffer, int64_t index);
+  /// What the program's selection ranked, a buffer.
+  void ranked(int buffer) { ranked_ = buffer; }
+  /// Call once, when all steps are there.
+  void finish();
+
+  /// The ops that the next kernels compute: they become the kernels' outlines.
+  void setSource(ArrayRef<Operation *> ops);
+  /// Takes the source away, to be given back by the caller.
+  OwningOpRef<OutlineOp> takeSource() { return std::move(source_); }
+  void giveSource(OwningOpRef<OutlineOp> source) { source_ = std::move(source); }
 
   /// Launches a kernel. Every argument, word and grid dim it names must be in `operands`. `ops` are
   /// the dialect ops it covers, `phase` is where they were written.
-  proto::Step::Kernel *launch(const EmittedKernel &kernel, const KernelOperands &operands,
-                              ArrayRef<std::string> ops, StringRef phase, bool writesSlots = false);
-  proto::KernelInfo *lastInfo() {
-    return executable_.mutable_kernels(executable_.kernels_size() - 1);
+  LaunchOp launch(const EmittedKernel &kernel, const KernelOperands &operands,
+                  ArrayRef<std::string> ops, StringRef phase, bool writesSlots = false);
+  /// The rows per row head that the launch's bytes per row count for.
+  void moves(LaunchOp launch, Extent rows) {
+    launch.getMovesMutable().assign(slots_[slotOf(rows)]);
   }
-  /// Sets a fresh slot to an element of an i32 buffer.
-  Extent fetch(int buffer, int64_t index);
+  /// One launch reads every row of a column.
+  void reads(LaunchOp launch, int store, StringRef column);
 
 private:
-  proto::Dim toDim(Extent extent);
+  int addSlot(proto::SlotBinding::Role role, FlatSymbolRefAttr store, IntegerAttr value);
+  int addBuffer(proto::Buffer::Role role, StringRef name, ::kvcache::abi::ElementType elem,
+                ArrayRef<Extent> dims, bool zeroed);
+  /// `body` creates a declaration, which stands behind all others and before the steps.
+  template <typename Op>
+  Op declare(llvm::function_ref<Op()> body);
+  FlatSymbolRefAttr nameOf(int store);
+  /// The values and constants of a list of extents.
+  DenseI64ArrayAttr split(ArrayRef<Extent> extents, SmallVector<Value> &values);
+  void outline(StringRef kernel);
   void storeChanged(int store);
 
-  proto::Executable &executable_;
-  proto::Program &program_;
-  std::map<std::pair<int, int>, int> bound_;
+  ExecutableOp executable_;
+  proto::Program::Kind kind_;
+  ProgramOp program_;
+  OpBuilder b_; ///< at the end of the steps
+  Location loc_;
+  Operation *lastDeclaration_ = nullptr;
+  int ranked_ = -1;
+  OwningOpRef<OutlineOp> source_;
+  SmallVector<Value> slots_, buffers_;
+  std::map<int, int> bound_;
   std::map<int64_t, int> constants_;
   std::map<std::pair<int, int64_t>, int> measured_;
-  std::map<std::pair<int, int>, int> roleBuffers_;
+  std::map<std::pair<int, std::string>, int> roleBuffers_;
 };
 
 } // namespace mlir::kvcache::cpu

@@ -48,6 +48,9 @@ LogicalResult Scheduler::append(AppendOp op) {
     source.kind = place.elem == ElementType::I32 && !findAxis(axesOf(value), "head")
                       ? AppendSource::Kind::Positions
                       : AppendSource::Kind::Rows;
+    bool perGroup = findAxis(axesOf(value), "group") != nullptr;
+    AxisAttr group = findAxis(store->type.getRows(), "group");
+    source.sharedBy = group && !perGroup ? *group.getInteger() : 1;
     operands.buffers[source.buffer] = place.buffer;
     sources.push_back(source);
     given.insert(static_cast<int>(source.column));
@@ -55,7 +58,7 @@ LogicalResult Scheduler::append(AppendOp op) {
   }
   for (size_t column = 0; column < store->layouts.size(); ++column) {
     if (!given.contains(static_cast<int>(column))) {
-      sources.push_back({static_cast<int64_t>(column), AppendSource::Kind::Constant, "", 0.0});
+      sources.push_back({static_cast<int64_t>(column), AppendSource::Kind::Constant, "", 0.0, 1});
     }
   }
   builder_.reserve(store->index, rows);
@@ -63,10 +66,10 @@ LogicalResult Scheduler::append(AppendOp op) {
       emitAppend(context_.kernels, kernelName("append"), store->layouts, sources);
   operands.words["rows"] = rows;
   operands.words["blocks"] =
-      Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
-  auto *step = builder_.launch(kernel, operands, {"kvcache.append"}, phaseName_);
-  step->mutable_moved_rows()->set_slot(builder_.slotOf(rows));
-  builder_.lastInfo()->set_write_bytes_per_row(bytesPerRow(*store));
+      Extent::of(builder_.kind() == proto::Program::DECODE ? 1 : eventBlocks);
+  LaunchOp launch = builder_.launch(kernel, operands, {"kvcache.append"}, phaseName_);
+  builder_.moves(launch, rows);
+  launch.setWriteBytesPerRow(bytesPerRow(*store));
   caches_[op] = store;
   return success();
 }
@@ -76,7 +79,7 @@ LogicalResult Scheduler::compact(GatherOp op) {
   const TensorPlace &kept = tensors_[op.getAt()];
   int lengths = kept.places.back().lengths;
   for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
-    if (layout.coded && builder_.program().kind() != proto::Program::PROMPT_END) {
+    if (layout.coded && builder_.kind() != proto::Program::PROMPT_END) {
       return op.emitError()
              << "column '" << name
              << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
@@ -85,6 +88,10 @@ LogicalResult Scheduler::compact(GatherOp op) {
   }
   KeptRows how;
   how.perHead = static_cast<bool>(findAxis(axesOf(op.getAt()), "head"));
+  if (how.perHead && axesOf(op.getAt()).size() != store->type.getRows().size()) {
+    return op.emitError() << "expected rows to keep for all heads, or for every point of the row "
+                          << "axes of " << store->type;
+  }
   how.raggedLengths = how.perHead;
   KernelOperands operands;
   operands.heads = store->heads;
@@ -99,9 +106,9 @@ LogicalResult Scheduler::compact(GatherOp op) {
     length = builder_.fetch(lengths, 0);
     operands.words["length"] = length;
   }
-  builder_.launch(kernel, operands, {"kvcache.gather"}, phaseName_);
-  builder_.lastInfo()->set_read_bytes_per_row(bytesPerRow(*store));
-  builder_.lastInfo()->set_write_bytes_per_row(bytesPerRow(*store));
+  LaunchOp launch = builder_.launch(kernel, operands, {"kvcache.gather"}, phaseName_);
+  launch.setReadBytesPerRow(bytesPerRow(*store));
+  launch.setWriteBytesPerRow(bytesPerRow(*store));
   if (how.perHead) {
     builder_.truncateRagged(store->index, lengths);
   } else {
@@ -128,11 +135,11 @@ LogicalResult Scheduler::setColumn(SetColumnOp op) {
       }
     }
     operands.words["blocks"] =
-        Extent::of(builder_.program().kind() == proto::Program::DECODE ? 1 : eventBlocks);
+        Extent::of(builder_.kind() == proto::Program::DECODE ? 1 : eventBlocks);
     EmittedKernel kernel =
         emitSetColumn(context_.kernels, kernelName("set_column"), store->layouts, column);
-    builder_.launch(kernel, operands, {"kvcache.set_column"}, phaseName_);
-    builder_.lastInfo()->set_write_bytes_per_row(
+    LaunchOp launch = builder_.launch(kernel, operands, {"kvcache.set_column"}, phaseName_);
+    launch.setWriteBytesPerRow(
         store->layouts[column].width * ::kvcache::abi::bytesOf(store->layouts[column].exactElem));
   }
   caches_[op] = store;
@@ -141,8 +148,7 @@ LogicalResult Scheduler::setColumn(SetColumnOp op) {
 
 void Scheduler::factorOperands(const StorePlace &store, StringRef column, KernelOperands &operands,
                                StringRef basis, StringRef mean) {
-  auto state = cast<StateOp>(
-      SymbolTable::lookupSymbolIn(context_.method, context_.executable.stores(store.index).name()));
+  auto state = cast<StateOp>(SymbolTable::lookupSymbolIn(context_.method, store.name));
   auto names = state.getFixedAttr() ? dyn_cast_or_null<ArrayAttr>(state.getFixedAttr().get(column))
                                     : ArrayAttr();
   if (!names) {
@@ -151,8 +157,7 @@ void Scheduler::factorOperands(const StorePlace &store, StringRef column, Kernel
   const ColumnLayout &layout = store.layouts[store.column(column)];
   auto tensor = [&](Attribute name, ArrayRef<Extent> dims) {
     StringRef symbol = cast<FlatSymbolRefAttr>(name).getValue();
-    return builder_.roleBuffer(proto::Buffer::TENSOR, symbol, ElementType::F32, dims,
-                               context_.tensors[symbol.str()]);
+    return builder_.roleBuffer(proto::Buffer::TENSOR, symbol, ElementType::F32, dims);
   };
   Extent heads = Extent::of(store.heads), width = Extent::of(layout.width);
   operands.buffers[basis] = tensor(names[0], {heads, width, Extent::of(layout.rank)});
@@ -170,7 +175,7 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
     }
     int due = builder_.newBuffer("due", ElementType::I64, {Extent::of(store.heads), Extent::of(2)});
     int dueRows = builder_.newSlot();
-    builder_.beginCode(store.index, static_cast<int>(column), due, dueRows);
+    builder_.beginCode(store.index, store.names[column], due, dueRows);
     builder_.guarded(dueRows, [&] {
       EmittedKernel kernel = emitEncode(
           context_.kernels, kernelName("encode_" + store.names[column]), store.layouts, column);
@@ -179,7 +184,7 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
       operands.stores["store"] = store.index;
       operands.buffers["due"] = due;
       operands.words["blocks"] =
-          Extent::of(builder_.program().kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
+          Extent::of(builder_.kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
       factorOperands(store, store.names[column], operands, "basis", "mean");
       std::vector<std::string> ops{"kvcache.quantize.encode"};
       if (layout.rank > 0) {
@@ -187,21 +192,19 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
       } else if (layout.rotated) {
         ops.insert(ops.begin(), "kvcache.project.hadamard");
       }
-      auto *step = builder_.launch(kernel, operands, ops, "commit");
-      step->mutable_moved_rows()->set_slot(dueRows);
-      builder_.lastInfo()->set_read_bytes_per_row(
-          static_cast<int64_t>(layout.bitsPerExactRow() / 8));
-      builder_.lastInfo()->set_write_bytes_per_row(
-          static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
+      LaunchOp launch = builder_.launch(kernel, operands, ops, "commit");
+      builder_.moves(launch, Extent::inSlot(dueRows));
+      launch.setReadBytesPerRow(static_cast<int64_t>(layout.bitsPerExactRow() / 8));
+      launch.setWriteBytesPerRow(static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
     });
-    builder_.endCode(store.index, static_cast<int>(column), due);
+    builder_.endCode(store.index, store.names[column], due);
   }
   return success();
 }
 
 LogicalResult Scheduler::readColumn(const StorePlace &store, StringRef name) {
   int column = store.column(name);
-  bool ropeView = context_.executable.stores(store.index).columns(column).rope_view();
+  bool ropeView = store.isRopeView(column);
   std::string why = whyNotRead(store.layouts[column], ropeView);
   if (!why.empty()) {
     return context_.method.emitError() << "column '" << name << "': " << why;
@@ -230,9 +233,7 @@ LogicalResult scheduleReads(ScheduleContext &context) {
     if (store.column("k") < 0 || store.column("v") < 0) {
       continue;
     }
-    proto::Program *program = context.executable.add_programs();
-    program->set_kind(proto::Program::READ);
-    Scheduler scheduler(context, *program, "read");
+    Scheduler scheduler(context, proto::Program::READ, {}, "read");
     if (failed(scheduler.readColumn(store, "k")) || failed(scheduler.readColumn(store, "v"))) {
       return failure();
     }

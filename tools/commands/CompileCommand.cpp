@@ -76,8 +76,8 @@ public:
     app.add_option("--calib", calibration_, "A dump (as for apply) to calibrate from");
     app.add_option("-o,--output", output_, "The file to write; text goes to stdout without it");
     app.add_option("--emit", emit_,
-                   "Stop earlier: mlir:STAGE (composed, specialized, decomposed, fused, kernels), "
-                   "llvm, asm, so");
+                   "Stop earlier: mlir:STAGE (composed, specialized, decomposed, fused, planned, "
+                   "scheduled, kernels), llvm, asm, so");
     app.add_flag("--record", record_,
                  "Store results of the reference target for `kvasir-rt verify`");
   }
