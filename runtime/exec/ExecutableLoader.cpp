@@ -187,7 +187,7 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
   if (from.memory() != 0) {
     loaded.memory = from.memory() - 1;
     KVCACHE_RETURN_IF_ERROR(
-        inRange(loaded.memory, static_cast<int64_t>(program_->buffers.size()), "earlier buffer"));
+        inRange(loaded.memory, static_cast<int64_t>(program_->buffers.size()), "number of an earlier buffer"));
     const LoadedBuffer &owner = program_->buffers[loaded.memory];
     if (loaded.role != proto::Buffer::TRANSIENT || owner.role != proto::Buffer::TRANSIENT ||
         owner.memory >= 0) {
