@@ -64,7 +64,8 @@ struct AttendRun {
   int threads = 0;
   Interval control; ///< the baseline's second self over the baseline
   double controlDrift = 0;
-  double readBytesPerSecond = 0;          ///< median of the probe
+  double readBytesPerSecond = 0; ///< median of the probe
+  double disturbed = 0;          ///< share of the calls during which threads waited for a processor
   std::vector<AttendMeasurement> methods; ///< in the order they were added
 };
 
@@ -88,7 +89,7 @@ private:
   std::unique_ptr<State> state_;
 };
 
-/// "dense against itself 1.01 [0.99, 1.02]", and what follows when that is off.
+/// "dense against itself 1.01 [0.99, 1.02]", and what follows when that is off or the machine busy.
 std::string controlText(const std::string &baseline, const AttendRun &run);
 
 } // namespace kvcache::tools

@@ -48,6 +48,7 @@ Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &
           {"control_lo", run.control.low},
           {"control_hi", run.control.high},
           {"control_off", isOff(run.control)},
+          {"disturbed_share", run.disturbed},
           {"verdict", m.verdict},
           {"ratio_vs_dense", m.ratioVsDense.median},
           {"ratio_vs_dense_lo", m.ratioVsDense.low},
