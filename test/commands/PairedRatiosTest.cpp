@@ -25,8 +25,9 @@ TEST(PairedRatios, ControlWidensWhatIsNoDifference) {
   // Each interval leaves 1 out, but not by more than the baseline against itself does.
   EXPECT_STREQ(verdictOf({0.96, 0.94, 0.98}, {0.95, 0.92, 0.97}), "no difference");
   EXPECT_STREQ(verdictOf({1.05, 1.02, 1.08}, {1.04, 1.01, 1.06}), "no difference");
-  // A control that is off on one side does not move 1 away from the other.
-  EXPECT_STREQ(verdictOf({1.02, 1.01, 1.03}, {0.95, 0.92, 0.97}), "slower");
+  // A control that is off on one side counts on both.
+  EXPECT_STREQ(verdictOf({1.02, 1.01, 1.03}, {0.95, 0.92, 0.97}), "no difference");
+  EXPECT_STREQ(verdictOf({1.12, 1.10, 1.15}, {0.95, 0.92, 0.97}), "slower");
   EXPECT_STREQ(verdictOf({0.90, 0.88, 0.91}, {0.95, 0.92, 0.97}), "faster");
 }
 

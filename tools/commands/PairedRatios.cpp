@@ -48,10 +48,12 @@ double driftOf(const std::vector<double> &ratios) {
 bool isOff(const Interval &control) { return control.low > 1 || control.high < 1; }
 
 const char *verdictOf(const Interval &ratio, const Interval &control) {
-  if (ratio.high < std::min(1.0, control.low)) {
+  // What makes one of two equal variants slower could as well have made the other slower.
+  double spread = std::max({1.0, control.high, 1 / control.low});
+  if (ratio.high < 1 / spread) {
     return "faster";
   }
-  return ratio.low > std::max(1.0, control.high) ? "slower" : "no difference";
+  return ratio.low > spread ? "slower" : "no difference";
 }
 
 } // namespace kvcache::tools

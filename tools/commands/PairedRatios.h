@@ -30,8 +30,9 @@ double driftOf(const std::vector<double> &ratios);
 /// True when the interval of a ratio that should be 1 leaves 1 out.
 bool isOff(const Interval &control);
 
-/// "faster" or "slower" when the whole interval of `ratio` lies outside both 1 and the interval
-/// that the same baseline against itself gave in the same rounds; else "no difference".
+/// "faster" or "slower" when the whole interval of `ratio` is further from 1, on either side, than
+/// any of the interval that the same baseline against itself gave in the same rounds; else "no
+/// difference".
 const char *verdictOf(const Interval &ratio, const Interval &control);
 
 } // namespace kvcache::tools

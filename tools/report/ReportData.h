@@ -24,7 +24,7 @@ struct AttendTiming {
   double medianSeconds = 0;
   /// Time over dense's time, paired by rounds: median and 95 % interval.
   double ratio = 0, ratioLo = 0, ratioHi = 0;
-  /// The interval lies outside 1 and outside what dense against itself gave.
+  /// The interval is further from 1 than what dense against itself gave.
   bool differs = false;
 };
 

@@ -18,8 +18,8 @@ for row in rows:
     assert 0 < row["ratio_lo"] <= row["ratio_vs_against"] <= row["ratio_hi"], row
     assert 0 < row["control_lo"] <= row["control_ratio"] <= row["control_hi"], row
     assert row["control_off"] == (row["control_lo"] > 1 or row["control_hi"] < 1), row
-    low, high = min(1, row["control_lo"]), max(1, row["control_hi"])
-    verdict = "faster" if row["ratio_hi"] < low else "slower" if row["ratio_lo"] > high else "no difference"
+    spread = max(1, row["control_hi"], 1 / row["control_lo"])
+    verdict = "faster" if row["ratio_hi"] < 1 / spread else "slower" if row["ratio_lo"] > spread else "no difference"
     assert row["verdict"] == verdict, row
     if row["against"] == "dense":
         assert row["ratio_vs_dense"] == row["ratio_vs_against"], row
