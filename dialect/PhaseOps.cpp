@@ -381,23 +381,27 @@ ParseResult NextOp::parse(OpAsmParser &parser, OperationState &result) {
   SmallVector<OpAsmParser::UnresolvedOperand> operands;
   SmallVector<Type> types;
   SMLoc loc = parser.getCurrentLocation();
-  auto parseOne = [&]() -> ParseResult {
+  do {
     FlatSymbolRefAttr symbol;
-    StringAttr word;
+    StringRef word;
     if (parser.parseOptionalAttribute(symbol).has_value()) {
       if (!symbol) {
         return failure();
       }
       names.push_back(symbol);
-    } else if (parseWord(parser, word)) {
+    } else if (names.empty() && failed(parser.parseOptionalKeyword(&word))) {
+      break; // a program that changes nothing
+    } else if (!names.empty() && parser.parseKeyword(&word)) {
       return failure();
     } else {
-      names.push_back(word);
+      names.push_back(parser.getBuilder().getStringAttr(word));
     }
-    return failure(parser.parseEqual() || parser.parseOperand(operands.emplace_back()) ||
-                   parser.parseColonType(types.emplace_back()));
-  };
-  if (parser.parseCommaSeparatedList(parseOne) || parser.parseOptionalAttrDict(result.attributes)) {
+    if (parser.parseEqual() || parser.parseOperand(operands.emplace_back()) ||
+        parser.parseColonType(types.emplace_back())) {
+      return failure();
+    }
+  } while (succeeded(parser.parseOptionalComma()));
+  if (parser.parseOptionalAttrDict(result.attributes)) {
     return failure();
   }
   result.addAttribute("names", parser.getBuilder().getArrayAttr(names));
@@ -405,7 +409,7 @@ ParseResult NextOp::parse(OpAsmParser &parser, OperationState &result) {
 }
 
 void NextOp::print(OpAsmPrinter &printer) {
-  printer << ' ';
+  printer << (getNames().empty() ? "" : " ");
   llvm::interleaveComma(llvm::zip(getNames(), getValues()), printer.getStream(), [&](auto pair) {
     Attribute name = std::get<0>(pair);
     if (auto word = dyn_cast<StringAttr>(name)) {

@@ -145,7 +145,7 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
     kvcache.exec.column "k" width 8 as "f16"
   }
   kvcache.program decode {
-  // expected-error @below {{expects a store with the role store_rows alone}}
+  // expected-error-re @below {{expects a {{(store|source) with the roles?}} store_rows}}
     %s = kvcache.slot rows @kv
   }
 }
