@@ -180,8 +180,9 @@ LogicalResult IndexSetType::verify(function_ref<InFlightDiagnostic()> emitError,
 }
 
 bool IndexSetType::isSelection() const {
-  return !getAxes().empty() && getAxes().back().getKind() == getDomain() &&
-         !getAxes().back().getTag().empty();
+  // The domain may have a tag of its own: channel.keep of channel.post.
+  return !getAxes().empty() && !getAxes().back().getTag().empty() &&
+         getAxes().back().getKind() == StringRef(getDomain()).split('.').first;
 }
 
 // ---- cache ----

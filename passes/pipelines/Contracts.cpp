@@ -70,8 +70,10 @@ LogicalResult checkDecomposed(MethodOp method) {
 
 LogicalResult checkFused(MethodOp method) {
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
-    bool computes = isa<MapOp, ReduceOp, ContractOp, PoolOp, IotaOp, SliceOp, RelabelOp, ScatterOp,
-                        TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, EighOp>(op);
+    bool computes =
+        isa<MapOp, ReduceOp, ContractOp, PoolOp, SortOp, ScanOp, ConcatOp, BlocksOp, IotaOp,
+            SliceOp, RelabelOp, ScatterOp, TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp,
+            SelectExpandOp, SelectAllocOp, EighOp>(op);
     if (computes && !op->getParentOfType<KernelOp>()) {
       return op->emitOpError("fused: expects every tensor computation in a kernel");
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Reference kernels of the primitives: what reduce, contract, topk, gather, scatter, pool, iota,
-// slice and eigh mean. Real arithmetic is in double; selection ranks f32 values.
+// Reference kernels of the primitives: what reduce, contract, topk, gather, scatter, pool, sort,
+// scan, concat, blocks, iota, slice, eigh and the selections mean. Real arithmetic is in double;
+// selection ranks f32 values.
 
 #pragma once
 
@@ -48,6 +49,22 @@ StatusOr<Tensor> where(const Tensor &flags, const std::string &along, const std:
 StatusOr<Tensor> complement(const Tensor &index, int64_t capacity,
                             const std::vector<int64_t> &lengths, const std::string &instance);
 
+/// The positions that a or b names, ascending, each once. Axes of the one but its last are among
+/// those of the other.
+Tensor unite(const Tensor &a, const Tensor &b, const std::string &instance);
+
+/// The positions [b size, min((b + 1) size, length)) of each block b that `blocks` names; `lengths`
+/// for each of its leading points (or one).
+StatusOr<Tensor> expand(const Tensor &blocks, int64_t size, const std::vector<int64_t> &lengths,
+                        const std::string &instance);
+
+/// `total` in shares proportional to f32 weights over all points: shares in double, in the order
+/// of the points; a floor and a cap for each point (empty: 0, and no cap). Floors above their cap
+/// count as the cap. Fails on a weight that is negative or not a finite number.
+StatusOr<Tensor> proportionalCounts(const Tensor &weights, int64_t total,
+                                    const std::vector<int64_t> &floors,
+                                    const std::vector<int64_t> &caps);
+
 /// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of
 /// index.
 StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string &domain);
@@ -64,6 +81,25 @@ enum class Pooling { Average, Max };
 /// Max ignores columns outside. Columns >= upTo give 0.
 StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size,
                       int64_t upTo);
+
+/// The values along an axis in order. Fails on a value that is not a number.
+StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending);
+
+enum class Scan { Sum, Max };
+
+/// result[i] = x[0] + .. + x[i] (or the largest of them), from the last position down with
+/// `reverse`. `floats`: every sum is rounded to f32, as it is defined for floating elements.
+StatusOr<Tensor> scan(Scan fn, const Tensor &x, const std::string &along, bool reverse,
+                      bool floats);
+
+/// a, then b, along an axis that is called alongA in a, alongB in b and `along` in the result.
+StatusOr<Tensor> concat(const Tensor &a, const std::string &alongA, const Tensor &b,
+                        const std::string &alongB, const std::string &along);
+
+/// fn (Sum, Mean, Max or Min) of each block of `size` adjacent positions; the axis of the blocks
+/// is called `name`.
+StatusOr<Tensor> blocks(Reduction fn, const Tensor &x, const std::string &along, int64_t size,
+                        const std::string &name);
 
 /// 0, 1, 2 .. along one axis of `shape`.
 Tensor iota(const Tensor &shape, const std::string &along);

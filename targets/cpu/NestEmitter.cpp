@@ -32,11 +32,11 @@ namespace {
 /// Results that are written together: one special op, or dense outputs of equal axes whose only
 /// links are maps.
 struct Root {
-  Operation *special = nullptr; ///< topk, select.*, scatter, eigh
+  Operation *special = nullptr; ///< an op that writes its results in loops of its own
   std::vector<Value> dense;
   std::vector<AxisAttr> axes; ///< axes that loops (or the grid) run over
   bool vectorLast = false;    ///< dense: lanes run along the last axis
-  std::string scratch;        ///< topk, select.alloc: the keys
+  std::string scratch;        ///< topk, sort, select.alloc global_topk: the keys
 };
 
 /// Everything one attempt at emission needs.
@@ -129,6 +129,24 @@ static SmallVector<AxisAttr> leadingAxes(Operation *op) {
   if (auto topk = dyn_cast<TopkOp>(op)) {
     return without(axesOf(topk.getInput()), ArrayRef<StringRef>{topk.getAxis()});
   }
+  if (auto sort = dyn_cast<SortOp>(op)) {
+    return without(axesOf(sort.getInput()), ArrayRef<StringRef>{sort.getAxis()});
+  }
+  if (auto scan = dyn_cast<ScanOp>(op)) {
+    return without(axesOf(scan.getInput()), ArrayRef<StringRef>{scan.getAxis()});
+  }
+  if (auto concat = dyn_cast<ConcatOp>(op)) {
+    return without(axesOf(concat.getOutput()), ArrayRef<StringRef>{concat.getAxis()});
+  }
+  if (auto blocks = dyn_cast<BlocksOp>(op)) {
+    // Without the axis of the blocks, and the last one: lanes run along that.
+    SmallVector<AxisAttr> lead(axesOf(blocks.getOutput()).drop_back());
+    unsigned place = *findAxisIndex(axesOf(blocks.getInput()), blocks.getAxis());
+    if (place < lead.size()) {
+      lead.erase(lead.begin() + place);
+    }
+    return lead;
+  }
   if (auto scatter = dyn_cast<ScatterOp>(op)) {
     auto index = cast<IndexSetType>(scatter.getAt().getType());
     SmallVector<AxisAttr> lead;
@@ -145,24 +163,37 @@ static SmallVector<AxisAttr> leadingAxes(Operation *op) {
   if (isa<SelectAllocOp>(op)) {
     return {};
   }
-  return SmallVector<AxisAttr>(axesOf(op->getResult(0)).drop_back()); // where, complement
+  return SmallVector<AxisAttr>(axesOf(op->getResult(0)).drop_back()); // indices of a selection
+}
+
+/// Ops that write their results in loops of their own.
+static bool isSpecial(Operation *op) {
+  return isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
+             SelectAllocOp, SortOp, ScanOp, ConcatOp, BlocksOp, ScatterOp, EighOp>(op);
+}
+
+/// What an op keeps keys of in a scratch; null when nothing.
+static Value keyedOperand(Operation *op) {
+  auto alloc = dyn_cast<SelectAllocOp>(op);
+  bool keyed = isa<TopkOp, SortOp>(op) || (alloc && alloc.getRule() == "global_topk");
+  return keyed ? op->getOperand(0) : Value();
 }
 
 void Emission::findRoots() {
   for (Operation *op : spec_.ops) {
-    bool special =
-        isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
-    if (special) {
+    if (isSpecial(op)) {
       Root root;
       root.special = op;
       SmallVector<AxisAttr> lead = leadingAxes(op);
       root.axes.assign(lead.begin(), lead.end());
-      Value keyed = isa<TopkOp, SelectAllocOp>(op) ? op->getOperand(0) : Value();
-      if (keyed) {
+      if (Value keyed = keyedOperand(op)) {
         root.scratch = "keys" + std::to_string(result.scratch.size());
         NestScratch scratch{root.scratch, abi::ElementType::I32, {}};
         for (unsigned i = 0; i < axesOf(keyed).size(); ++i) {
           scratch.dims.push_back(capacityOf(keyed, i));
+        }
+        if (isa<SortOp>(op)) {
+          scratch.dims.push_back(NestExtent::of(2));
         }
         result.scratch.push_back(scratch);
       }
@@ -179,15 +210,15 @@ void Emission::findRoots() {
 
 LogicalResult Emission::prepare() {
   for (Operation *op : spec_.ops) {
-    bool special =
-        isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectAllocOp, ScatterOp, EighOp>(op);
+    bool special = isSpecial(op);
     for (Value value : op->getResults()) {
       const NestOperand *output = find(spec_.outputs, value);
       if (special && !output) {
         return op->emitError("cpu: expected a buffer for every result of '")
                << op->getName() << "'";
       }
-      bool ragged = isa<TopkOp, SelectWhereOp, SelectComplementOp>(op);
+      bool ragged =
+          isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp>(op);
       if (ragged && (output->axes.empty() || output->axes.back().lengths.empty())) {
         return op->emitError("cpu: expected a buffer for the lengths of an index set");
       }
@@ -295,7 +326,15 @@ void Emission::emitInner(NestBody &body, const Root &root, const Point &point) {
   if (root.special) {
     llvm::TypeSwitch<Operation *>(root.special)
         .Case([&](TopkOp op) { emitTopk(body, op, point, root.scratch); })
-        .Case([&](SelectAllocOp op) { emitAlloc(body, op, root.scratch); })
+        .Case([&](SelectAllocOp op) {
+          op.getRule() == "proportional" ? emitShares(body, op) : emitAlloc(body, op, root.scratch);
+        })
+        .Case([&](SelectUnionOp op) { emitUnion(body, op, point); })
+        .Case([&](SelectExpandOp op) { emitExpand(body, op, point); })
+        .Case([&](SortOp op) { emitSort(body, op, point, root.scratch); })
+        .Case([&](ScanOp op) { emitScan(body, op, point); })
+        .Case([&](ConcatOp op) { emitConcat(body, op, point); })
+        .Case([&](BlocksOp op) { emitBlocks(body, op, point); })
         .Case([&](SelectWhereOp op) { emitWhere(body, op, point); })
         .Case([&](SelectComplementOp op) { emitComplement(body, op, point); })
         .Case([&](ScatterOp op) { emitScatter(body, op, point); })

@@ -23,6 +23,16 @@ Value NestBody::extentValue(const NestExtent &extent) {
   return extent.word.empty() ? k.index(extent.constant) : k.toIndex(words_.at(extent.word));
 }
 
+/// `blocks` and `concat` make their axis and pass on the others of their first operand.
+static std::pair<Value, std::string> othersOf(Operation *op, StringRef axis) {
+  ArrayRef<AxisAttr> from = axesOf(op->getOperand(0)), to = axesOf(op->getResult(0));
+  StringRef own = isa<ConcatOp>(op)
+                      ? cast<ConcatOp>(op).getAxis()
+                      : StringRef(to[*findAxisIndex(from, cast<BlocksOp>(op).getAxis())].getName());
+  return axis == own ? std::make_pair(Value(), std::string())
+                     : std::make_pair(op->getOperand(0), axis.str());
+}
+
 /// The operand through which an op passes on an axis of its result, and the axis' name there; null
 /// when the op makes the axis itself.
 static std::pair<Value, std::string> axisSource(Operation *op, Value value, StringRef axis) {
@@ -35,13 +45,14 @@ static std::pair<Value, std::string> axisSource(Operation *op, Value value, Stri
     return {};
   };
   return llvm::TypeSwitch<Operation *, std::pair<Value, std::string>>(op)
-      .Case<MapOp, ReduceOp, ContractOp, PoolOp, SelectAllocOp>(
+      .Case<MapOp, ReduceOp, ContractOp, PoolOp, SortOp, ScanOp, SelectAllocOp>(
           [&](auto any) { return firstWith(any->getOperands()); })
       .Case([&](GatherOp gather) { return firstWith({gather.getAt(), gather.getInput()}); })
       .Case([&](ScatterOp scatter) { return firstWith(scatter.getInto()); })
       .Case([&](IotaOp iota) { return std::make_pair(Value(iota.getOf()), axis.str()); })
       .Case([&](ColumnOp column) { return firstWith(column.getCache()); })
       .Case([&](EighOp eigh) { return firstWith(eigh.getMatrix()); })
+      .Case<BlocksOp, ConcatOp>([&](auto made) { return othersOf(made, axis); })
       .Case([&](SliceOp slice) {
         return slice.getAxis() == axis ? std::make_pair(Value(), std::string())
                                        : firstWith(slice.getInput());
@@ -187,7 +198,12 @@ NestExtent NestBody::capacityOf(Value value, StringRef axis) {
 }
 
 void NestBody::storeLength(const NestOperand &operand, const Point &point, Value length) {
-  const NestAxis &axis = operand.axes.back();
+  storeLength(operand, static_cast<unsigned>(operand.axes.size()) - 1, point, length);
+}
+
+void NestBody::storeLength(const NestOperand &operand, unsigned place, const Point &point,
+                           Value length) {
+  const NestAxis &axis = operand.axes[place];
   k.store(k.toI32(length), k.arg(axis.lengths),
           lengthNumber(axis.lengthAxes, operand.value, point));
 }

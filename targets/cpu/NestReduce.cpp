@@ -24,26 +24,33 @@ using namespace mlir::kvcache::cpu;
 constexpr int64_t leaf = 1024;
 constexpr int64_t noIndex = std::numeric_limits<int32_t>::max();
 
+/// One result of a reduction: the function's name, what it reduces, the op's value.
+struct ReduceMember {
+  StringRef fn;
+  Value input, output;
+};
+
 /// Reductions that run in one loop: either reduce ops of one input, or a contraction.
 struct NestBody::Reduction {
   NestBody &body;
   KernelBuilder &k;
-  SmallVector<ReduceOp> members;
+  SmallVector<ReduceMember> members;
   ContractOp contract;
   std::vector<std::string> axes; ///< in the order of the input's axes
+  /// Where the reduced axis begins and ends, when there is one and it is not taken as a whole.
+  Value lo, hi;
 
-  Value source() { return contract ? Value(contract.getLhs()) : Value(members.front().getInput()); }
+  Value source() { return contract ? Value(contract.getLhs()) : Value(members.front().input); }
   SmallVector<Value> sources() {
     return contract ? SmallVector<Value>{contract.getLhs(), contract.getRhs()}
                     : SmallVector<Value>{source()};
   }
-  bool sumsFloats(ReduceOp op) {
-    return (op.getFn() == "sum" || op.getFn() == "mean") &&
-           computeTypeOf(op.getOutput().getType()).isF32();
+  bool sumsFloats(ReduceMember op) {
+    return (op.fn == "sum" || op.fn == "mean") && computeTypeOf(op.output.getType()).isF32();
   }
-  Type stateType(ReduceOp op) {
-    return op.getFn() == "argmax" ? computeTypeOf(op.getInput().getType())
-                                  : computeTypeOf(op.getOutput().getType());
+  Type stateType(ReduceMember op) {
+    return op.fn == "argmax" ? computeTypeOf(op.input.getType())
+                             : computeTypeOf(op.output.getType());
   }
   Value constant(Type type, double value, int64_t integer, bool vector) {
     if (type.isF32()) {
@@ -59,19 +66,19 @@ struct NestBody::Reduction {
       return {constant(k.f32Type(), 0, 0, vector)};
     }
     SmallVector<Value> state;
-    for (ReduceOp op : members) {
+    for (ReduceMember op : members) {
       Type type = stateType(op);
       double inf = std::numeric_limits<double>::infinity();
       int64_t least = type.isInteger(64) ? std::numeric_limits<int64_t>::min()
                                          : std::numeric_limits<int32_t>::min();
-      if (op.getFn() == "max" || op.getFn() == "argmax") {
+      if (op.fn == "max" || op.fn == "argmax") {
         state.push_back(constant(type, -inf, least, vector));
-      } else if (op.getFn() == "min") {
+      } else if (op.fn == "min") {
         state.push_back(constant(type, inf, -1 - least, vector));
       } else {
         state.push_back(constant(type, 0, 0, vector));
       }
-      if (op.getFn() == "argmax") {
+      if (op.fn == "argmax") {
         state.push_back(vector ? k.splatI32(noIndex) : k.i32(noIndex));
       }
     }
@@ -79,10 +86,10 @@ struct NestBody::Reduction {
   }
 
   /// x as a term of a sum or count: conditions become 0 or 1.
-  Value term(ReduceOp op, Value x) {
+  Value term(ReduceMember op, Value x) {
     Type elem = getElementTypeOrSelf(x.getType());
-    Type type = computeTypeOf(op.getOutput().getType());
-    if (op.getFn() == "count" && !elem.isInteger(1)) {
+    Type type = computeTypeOf(op.output.getType());
+    if (op.fn == "count" && !elem.isInteger(1)) {
       Value zero = arith::ConstantOp::create(k.builder(), k.loc(),
                                              cast<TypedAttr>(k.builder().getZeroAttr(x.getType())));
       x = k.ne(x, zero);
@@ -106,8 +113,8 @@ struct NestBody::Reduction {
   }
 
   /// Combines two states of one member, `i` its first value.
-  void combine(ReduceOp op, MutableArrayRef<Value> state, ArrayRef<Value> other) {
-    StringRef fn = op.getFn();
+  void combine(ReduceMember op, MutableArrayRef<Value> state, ArrayRef<Value> other) {
+    StringRef fn = op.fn;
     if (fn == "max") {
       state[0] = k.max(state[0], other[0]);
     } else if (fn == "min") {
@@ -118,7 +125,7 @@ struct NestBody::Reduction {
       state[0] = k.add(state[0], other[0]);
     }
   }
-  int64_t width(ReduceOp op) { return op.getFn() == "argmax" ? 2 : 1; }
+  int64_t width(ReduceMember op) { return op.fn == "argmax" ? 2 : 1; }
 
   /// One more vector of elements at `point`. `position` counts along the reduced axis (argmax).
   SmallVector<Value> update(ValueRange state, const Point &point, Value mask, Value position) {
@@ -128,13 +135,13 @@ struct NestBody::Reduction {
       Value sum = k.fma(floatOf(a), floatOf(b), state[0]);
       return {mask ? k.select(mask, sum, state[0]) : sum};
     }
-    Value x = body.lift(body.evaluate(members.front().getInput(), point));
+    Value x = body.lift(body.evaluate(members.front().input, point));
     SmallVector<Value> next(state);
     size_t at = 0;
-    for (ReduceOp op : members) {
+    for (ReduceMember op : members) {
       SmallVector<Value> element{
-          op.getFn() == "max" || op.getFn() == "min" || op.getFn() == "argmax" ? x : term(op, x)};
-      if (op.getFn() == "argmax") {
+          op.fn == "max" || op.fn == "min" || op.fn == "argmax" ? x : term(op, x)};
+      if (op.fn == "argmax") {
         element.push_back(position);
       }
       combine(op, MutableArrayRef<Value>(next).slice(at, width(op)), element);
@@ -154,7 +161,7 @@ struct NestBody::Reduction {
     }
     SmallVector<Value> result;
     size_t at = 0;
-    for (ReduceOp op : members) {
+    for (ReduceMember op : members) {
       SmallVector<Value> part(state.slice(at, width(op)));
       for (int64_t half = lanes / 2; half >= 1; half /= 2) {
         SmallVector<Value> low, high;
@@ -178,7 +185,7 @@ struct NestBody::Reduction {
     }
     SmallVector<Value> result(a);
     size_t at = 0;
-    for (ReduceOp op : members) {
+    for (ReduceMember op : members) {
       combine(op, MutableArrayRef<Value>(result).slice(at, width(op)), b.slice(at, width(op)));
       at += width(op);
     }
@@ -192,14 +199,14 @@ struct NestBody::Reduction {
     }
     SmallVector<Value> results;
     size_t at = 0;
-    for (ReduceOp op : members) {
+    for (ReduceMember op : members) {
       Value value = state[at];
       bool vector = isa<VectorType>(value.getType());
-      if (op.getFn() == "mean") {
+      if (op.fn == "mean") {
         Value n = k.intToF32(count);
         Value mean = k.div(value, vector ? k.broadcast(n) : n);
         value = k.select(k.gt(count, k.i32(0)), mean, vector ? k.splatF32(0) : k.f32(0));
-      } else if (op.getFn() == "argmax") {
+      } else if (op.fn == "argmax") {
         value = state[at + 1];
         Value none = vector ? k.splatI32(noIndex) : k.i32(noIndex),
               zero = vector ? k.splatI32(0) : k.i32(0);
@@ -218,22 +225,27 @@ struct NestBody::Reduction {
     if (over.empty()) {
       return inside(point, init);
     }
-    Value n = body.bound(source(), over.front(), point);
-    return body.loop(k.index(0), n, k.index(1), init, [&](Value iv, ValueRange carried) {
+    auto [from, to] = limits(over.front(), point);
+    return body.loop(from, to, k.index(1), init, [&](Value iv, ValueRange carried) {
       return nest(over.drop_front(), point.with(over.front(), {AxisIndex::Kind::Scalar, iv, false}),
                   carried, inside);
     });
   }
-  /// Leaf blocks of [0, n), carrying `init`; one block when n is known to be small.
+  /// Leaf blocks of [from, to), carrying `init`; one block when `to` is known to be small.
   SmallVector<Value>
-  blocks(Value n, ValueRange init,
+  blocks(Value from, Value to, ValueRange init,
          llvm::function_ref<SmallVector<Value>(Value lo, Value hi, ValueRange carried)> inside) {
-    if (std::optional<int64_t> constant = getConstantIntValue(n); constant && *constant <= leaf) {
-      return inside(k.index(0), n, init);
+    if (std::optional<int64_t> constant = getConstantIntValue(to); constant && *constant <= leaf) {
+      return inside(from, to, init);
     }
-    return body.loop(k.index(0), n, k.index(leaf), init, [&](Value lo, ValueRange carried) {
-      return inside(lo, k.min(k.add(lo, leaf), n), carried);
+    return body.loop(from, to, k.index(leaf), init, [&](Value start, ValueRange carried) {
+      return inside(start, k.min(k.add(start, leaf), to), carried);
     });
+  }
+  /// The positions of a reduced axis.
+  std::pair<Value, Value> limits(StringRef axis, const Point &point) {
+    return lo ? std::make_pair(lo, hi)
+              : std::make_pair(k.index(0), body.bound(source(), axis, point));
   }
   std::vector<std::string> axesBut(StringRef axis) {
     std::vector<std::string> rest;
@@ -306,19 +318,19 @@ SmallVector<Value> NestBody::reduceScalar(Reduction &r, const Point &point) {
   init.push_back(k.i32(0));
   SmallVector<Value> total =
       r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
-        Value n = bound(r.source(), along, at);
+        auto [from, to] = r.limits(along, at);
         SmallVector<Value> sums =
-            r.blocks(n, carried.drop_back(), [&](Value lo, Value hi, ValueRange before) {
+            r.blocks(from, to, carried.drop_back(), [&](Value lo, Value hi, ValueRange before) {
               SmallVector<Value> state =
                   vectors(lo, hi, r.start(true), [&](Value start, Value mask, ValueRange state) {
-                    Point element = at.with(along, {AxisIndex::Kind::Contiguous, start, true});
+                    Point element = at.with(along, {AxisIndex::Kind::Contiguous, start, !r.lo});
                     element.mask = mask;
                     return r.update(state, element, mask,
                                     k.add(k.broadcast(k.toI32(start)), k.laneNumbers()));
                   });
               return r.merge(SmallVector<Value>(before), r.acrossLanes(state));
             });
-        sums.push_back(k.add(carried.back(), k.toI32(n)));
+        sums.push_back(k.add(carried.back(), k.toI32(k.sub(to, from))));
         return sums;
       });
   return r.finish(ArrayRef<Value>(total).drop_back(), total.back());
@@ -338,7 +350,7 @@ SmallVector<Value> NestBody::reduceSequential(Reduction &r, const Point &point) 
 }
 
 SmallVector<Value> NestBody::reduceTransposed(Reduction &r, const Point &point, StringRef along) {
-  Value result = r.contract ? Value(r.contract.getOutput()) : Value(r.members.front().getOutput());
+  Value result = r.contract ? Value(r.contract.getOutput()) : Value(r.members.front().output);
   SmallVector<Point> rows;
   for (int64_t lane = 0; lane < lanes; ++lane) {
     rows.push_back(atLane(result, point, Value(), lane));
@@ -349,7 +361,7 @@ SmallVector<Value> NestBody::reduceTransposed(Reduction &r, const Point &point, 
       r.nest(r.axesBut(along), point, init, [&](const Point &at, ValueRange carried) {
         Value n = bound(r.source(), along, at);
         SmallVector<Value> sums =
-            r.blocks(n, carried.front(), [&](Value lo, Value hi, ValueRange before) {
+            r.blocks(k.index(0), n, carried.front(), [&](Value lo, Value hi, ValueRange before) {
               SmallVector<Value> zeros(lanes, k.splatF32(0));
               SmallVector<Value> state =
                   vectors(lo, hi, zeros, [&](Value start, Value mask, ValueRange state) {
@@ -393,9 +405,11 @@ Value NestBody::computeReduce(Operation *op, Value value, const Point &point) {
   if (reduce && reduce.getFn() == "quantile") {
     return point.isScalar() ? computeQuantile(reduce, point) : lanewise(value, point);
   }
-  Reduction r{*this, k, {}, dyn_cast<ContractOp>(op), {}};
+  Reduction r{*this, k, {}, dyn_cast<ContractOp>(op), {}, {}, {}};
   if (reduce) {
-    r.members = siblings(spec_.ops, reduce);
+    for (ReduceOp member : siblings(spec_.ops, reduce)) {
+      r.members.push_back({member.getFn(), member.getInput(), member.getOutput()});
+    }
   }
   ArrayAttr names = reduce ? reduce.getAxes() : r.contract.getAxes();
   for (AxisAttr axis : axesOf(r.source())) {
@@ -429,14 +443,20 @@ Value NestBody::computeReduce(Operation *op, Value value, const Point &point) {
                                              : reduceSequential(r, point);
   }
   for (auto [member, result] : llvm::zip(r.members, results)) {
-    if (member.getOutput() != value) {
-      remember(member.getOutput(), point, result);
+    if (member.output != value) {
+      remember(member.output, point, result);
     }
   }
   for (auto [member, result] : llvm::zip(r.members, results)) {
-    if (member.getOutput() == value) {
+    if (member.output == value) {
       return result;
     }
   }
   return results.front();
+}
+
+Value NestBody::computeBlock(BlocksOp op, Value lo, Value hi, const Point &point) {
+  Reduction r{*this, k, {}, ContractOp(), {op.getAxis().str()}, lo, hi};
+  r.members.push_back({op.getFn(), op.getInput(), op.getOutput()});
+  return (point.isScalar() ? reduceScalar(r, point) : reduceSequential(r, point)).front();
 }

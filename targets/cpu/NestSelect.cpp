@@ -5,7 +5,7 @@
 // equal ones as are left, lowest first. Everything is integer arithmetic on the keys, so selections
 // are the same on every target and in any task order.
 
-#include "targets/cpu/NestBody.h"
+#include "targets/cpu/NestKeys.h"
 
 #include "runtime/abi/KernelAbi.h"
 
@@ -19,8 +19,7 @@ using namespace mlir;
 using namespace mlir::kvcache;
 using namespace mlir::kvcache::cpu;
 
-/// i32 keys, signed order = order of the f32 numbers; both zeros have one key.
-static Value keysOf(KernelBuilder &k, Value x) {
+Value mlir::kvcache::cpu::keysOf(KernelBuilder &k, Value x) {
   if (getElementTypeOrSelf(x.getType()).isInteger(32)) {
     return x;
   }
@@ -29,9 +28,12 @@ static Value keysOf(KernelBuilder &k, Value x) {
   return k.xori(bits, k.andi(sign, k.splatI32(0x7fffffff)));
 }
 
-static Value numberOf(KernelBuilder &k, Value key) {
-  Value sign = k.builder().createOrFold<arith::ShRSIOp>(k.loc(), key, k.i32(31));
-  return k.bitcast(k.xori(key, k.andi(sign, k.i32(0x7fffffff))), k.f32Type());
+Value mlir::kvcache::cpu::numberOf(KernelBuilder &k, Value key) {
+  auto vector = dyn_cast<VectorType>(key.getType());
+  auto constant = [&](int64_t value) { return vector ? k.splatI32(value) : k.i32(value); };
+  Value sign = k.builder().createOrFold<arith::ShRSIOp>(k.loc(), key, constant(31));
+  return k.bitcast(k.xori(key, k.andi(sign, constant(0x7fffffff))),
+                   vector ? Type(k.vec(k.f32Type())) : k.f32Type());
 }
 
 /// An unsigned pattern of the search as a signed key.
@@ -115,17 +117,14 @@ static Value compact(
       })[0];
 }
 
-/// First element of the row of an index output.
-static Value rowBase(NestBody &body, const NestOperand &output, const Point &lead) {
+Value mlir::kvcache::cpu::rowBase(NestBody &body, const NestOperand &output, const Point &lead) {
   Point first = lead.with(axesOf(output.value).back().getName(),
                           {AxisIndex::Kind::Scalar, body.k.index(0), false});
   return body.address(output, first.restrictedTo(axesOf(output.value))).base;
 }
 
-/// Fills keys[base ..] with the keys of x along `axis`; a value that is not a number raises the
-/// kernel's status.
-static void writeKeys(NestBody &body, Value x, StringRef axis, const Point &lead, Value n,
-                      Value keys, Value base) {
+void mlir::kvcache::cpu::writeKeys(NestBody &body, Value x, StringRef axis, const Point &lead,
+                                   Value n, Value keys, Value base) {
   KernelBuilder &k = body.k;
   Value none = arith::ConstantOp::create(
       k.builder(), k.loc(),
@@ -169,9 +168,7 @@ static Value countKeys(NestBody &body, Value keys, Value base, Value n, Value th
   });
 }
 
-/// Element at which the keys of a leading point start: the row-major number of the point times the
-/// capacity.
-static Value keysBase(NestBody &body, Value x, StringRef axis, const Point &lead) {
+Value mlir::kvcache::cpu::keysBase(NestBody &body, Value x, StringRef axis, const Point &lead) {
   KernelBuilder &k = body.k;
   Value number = k.index(0);
   for (AxisAttr other : axesOf(x)) {

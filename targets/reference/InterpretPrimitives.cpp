@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// map, reduce, contract, pool, iota, extent, eigh.
+// map, reduce, contract, pool, sort, scan, concat, blocks, iota, extent, eigh.
 
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ScalarMap.h"
 
+#include "dialect/Axes.h"
 #include "dialect/PrimitiveOps.h"
 #include "runtime/reference/Primitives.h"
 
@@ -16,6 +17,7 @@ namespace mlir::kvcache::reference {
 
 using rt::reference::Pooling;
 using rt::reference::Reduction;
+using rt::reference::Scan;
 
 static Status evaluateMap(MapOp op, Interpreter &in) {
   std::vector<Tensor> results;
@@ -33,6 +35,17 @@ static Status evaluateMap(MapOp op, Interpreter &in) {
   return Status::ok();
 }
 
+static std::optional<Reduction> reductionOf(StringRef fn) {
+  return llvm::StringSwitch<std::optional<Reduction>>(fn)
+      .Case("sum", Reduction::Sum)
+      .Case("mean", Reduction::Mean)
+      .Case("max", Reduction::Max)
+      .Case("min", Reduction::Min)
+      .Case("argmax", Reduction::ArgMax)
+      .Case("count", Reduction::Count)
+      .Default(std::nullopt);
+}
+
 static Status evaluateReduce(ReduceOp op, Interpreter &in) {
   const Tensor &x = in.tensor(op.getInput());
   std::vector<std::string> over = strings(op.getAxes());
@@ -43,14 +56,7 @@ static Status evaluateReduce(ReduceOp op, Interpreter &in) {
     KVCACHE_RETURN_IF_ERROR(result.status());
     return in.set(op.getOutput(), *result);
   }
-  auto fn = llvm::StringSwitch<std::optional<Reduction>>(op.getFn())
-                .Case("sum", Reduction::Sum)
-                .Case("mean", Reduction::Mean)
-                .Case("max", Reduction::Max)
-                .Case("min", Reduction::Min)
-                .Case("argmax", Reduction::ArgMax)
-                .Case("count", Reduction::Count)
-                .Default(std::nullopt);
+  std::optional<Reduction> fn = reductionOf(op.getFn());
   if (!fn) {
     return Status::badInput("unknown function '" + op.getFn().str() + "'");
   }
@@ -80,6 +86,45 @@ static Status evaluatePool(PoolOp op, Interpreter &in) {
   return in.set(op.getOutput(), *result);
 }
 
+// ---- sort, scan, concat, blocks ----
+
+static Status evaluateSort(SortOp op, Interpreter &in) {
+  StatusOr<Tensor> result =
+      sort(in.tensor(op.getInput()), op.getAxis().str(), op.getOrder() == "descending");
+  KVCACHE_RETURN_IF_ERROR(result.status());
+  return in.set(op.getOutput(), *result);
+}
+
+static Status evaluateScan(ScanOp op, Interpreter &in) {
+  StatusOr<Tensor> result = scan(op.getFn() == "max" ? Scan::Max : Scan::Sum,
+                                 in.tensor(op.getInput()), op.getAxis().str(), op.getReverse(),
+                                 hasFloatElements(cast<AxisTensorType>(op.getOutput().getType())));
+  KVCACHE_RETURN_IF_ERROR(result.status());
+  return in.set(op.getOutput(), *result);
+}
+
+static Status evaluateConcat(ConcatOp op, Interpreter &in) {
+  StringRef kind = StringRef(op.getAxis()).split('.').first;
+  auto nameIn = [&](Value operand) { return findAxisOfKind(axesOf(operand), kind).getName(); };
+  StatusOr<Tensor> result = concat(in.tensor(op.getLhs()), nameIn(op.getLhs()),
+                                   in.tensor(op.getRhs()), nameIn(op.getRhs()), op.getAxis().str());
+  KVCACHE_RETURN_IF_ERROR(result.status());
+  return in.set(op.getOutput(), *result);
+}
+
+static Status evaluateBlocks(BlocksOp op, Interpreter &in) {
+  std::optional<Reduction> fn = reductionOf(op.getFn());
+  if (!fn) {
+    return Status::badInput("unknown function '" + op.getFn().str() + "'");
+  }
+  std::string axis = op.getAxis().str();
+  unsigned place = *findAxisIndex(axesOf(op.getInput()), axis);
+  StatusOr<Tensor> result = blocks(*fn, in.tensor(op.getInput()), axis, in.integer(op.getSize()),
+                                   axisNames(op.getOutput().getType()).at(place));
+  KVCACHE_RETURN_IF_ERROR(result.status());
+  return in.set(op.getOutput(), *result);
+}
+
 /// Extent of an axis of a tensor, index set or cache: the longest where it is ragged.
 static StatusOr<int64_t> extentOf(Interpreter &in, Value value, const std::string &axis) {
   if (isa<CacheType>(value.getType())) {
@@ -92,7 +137,14 @@ static StatusOr<int64_t> extentOf(Interpreter &in, Value value, const std::strin
         return int64_t{lead.extent};
       }
     }
-    return Status::badInput("the cache has no row axis '" + axis + "'");
+    for (const ColumnSchema &column : cache.schema->columns) {
+      for (const Axis &feature : column.features) {
+        if (feature.name == axis) {
+          return int64_t{feature.extent};
+        }
+      }
+    }
+    return Status::badInput("the cache has no axis '" + axis + "'");
   }
   const Tensor &tensor = in.tensor(value);
   if (tensor.find(axis) < 0) {
@@ -150,6 +202,18 @@ void addPrimitiveFunctions(OpTable &table) {
   };
   table[PoolOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluatePool(cast<PoolOp>(op), in);
+  };
+  table[SortOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateSort(cast<SortOp>(op), in);
+  };
+  table[ScanOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateScan(cast<ScanOp>(op), in);
+  };
+  table[ConcatOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateConcat(cast<ConcatOp>(op), in);
+  };
+  table[BlocksOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateBlocks(cast<BlocksOp>(op), in);
   };
   table[ExtentOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateExtent(cast<ExtentOp>(op), in);

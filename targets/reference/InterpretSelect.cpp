@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// select.topk, select.where, select.complement, select.alloc.
+// select.topk, select.where, select.complement, select.union, select.expand, select.alloc.
 
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ScalarMap.h"
@@ -48,8 +48,9 @@ Tensor trimmed(const Tensor &selection) {
     auto from = selection.values.begin() + static_cast<int64_t>(lead) * capacity;
     result.values.insert(result.values.end(), from, from + longest);
   }
-  bool perHead = selection.axes.size() == 1 ||
-                 (selection.axes.size() == 2 && selection.axes[0].name == "head");
+  size_t first = selection.axes[0].name == "layer" ? 1 : 0, leads = selection.axes.size() - 1 - first;
+  bool perHead = leads == 0 || (selection.axes[first].name == "head" &&
+                                (leads == 1 || (leads == 2 && selection.axes[first + 1].name == "group")));
   if (!perHead && uniform) {
     result.ragged.clear();
     result.lengths.clear();
@@ -101,34 +102,56 @@ static Status evaluateWhere(SelectWhereOp op, Interpreter &in) {
   return in.set(op.getOutput(), trimmed(*kept));
 }
 
-static Status evaluateComplement(SelectComplementOp op, Interpreter &in) {
-  const Tensor &kept = in.tensor(op.getKept());
-  std::vector<int64_t> lengths;
-  int64_t capacity = 0;
-  if (isa<CacheType>(op.getOf().getType())) {
-    const CacheTable &cache = in.cache(op.getOf());
-    lengths = cache.rowCounts();
+/// How many positions the domain of a selection has in its operand, for each row head (or one
+/// number), and the largest of them.
+static std::vector<int64_t> rowsOf(Interpreter &in, Value of, Type selection, int64_t &capacity) {
+  if (isa<CacheType>(of.getType())) {
+    const CacheTable &cache = in.cache(of);
     capacity = cache.maxRows();
-  } else {
-    const Tensor &of = in.tensor(op.getOf());
-    std::string domain = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
-    capacity = of.extent(domain);
-    lengths = of.ragged == domain ? of.lengths : std::vector<int64_t>{capacity};
+    return cache.rowCounts();
   }
-  StatusOr<Tensor> rest =
-      complement(kept, capacity, lengths, axisNames(op.getOutput().getType()).back());
+  const Tensor &tensor = in.tensor(of);
+  std::string domain = cast<IndexSetType>(selection).getDomain().str();
+  capacity = tensor.extent(domain);
+  return tensor.ragged == domain ? tensor.lengths : std::vector<int64_t>{capacity};
+}
+
+static Status evaluateComplement(SelectComplementOp op, Interpreter &in) {
+  int64_t capacity = 0;
+  std::vector<int64_t> lengths = rowsOf(in, op.getOf(), op.getOutput().getType(), capacity);
+  StatusOr<Tensor> rest = complement(in.tensor(op.getKept()), capacity, lengths,
+                                     axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(rest.status());
   return in.set(op.getOutput(), trimmed(*rest));
 }
 
+static Status evaluateUnion(SelectUnionOp op, Interpreter &in) {
+  Tensor united = unite(in.tensor(op.getLhs()), in.tensor(op.getRhs()),
+                        axisNames(op.getOutput().getType()).back());
+  return in.set(op.getOutput(), trimmed(united));
+}
+
+static Status evaluateExpand(SelectExpandOp op, Interpreter &in) {
+  int64_t capacity = 0;
+  std::vector<int64_t> lengths = rowsOf(in, op.getOf(), op.getOutput().getType(), capacity);
+  StatusOr<Tensor> members = expand(in.tensor(op.getBlocks()), in.integer(op.getSize()), lengths,
+                                    axisNames(op.getOutput().getType()).back());
+  KVCACHE_RETURN_IF_ERROR(members.status());
+  return in.set(op.getOutput(), trimmed(*members));
+}
+
 static Status evaluateAlloc(SelectAllocOp op, Interpreter &in) {
-  if (op.getRule() != "global_topk") {
-    return Status::badInput("unknown rule '" + op.getRule().str() + "'");
-  }
   const Tensor &scores = in.tensor(op.getScores());
-  std::string along = scores.axes.back().name;
-  StatusOr<Tensor> counts =
-      globalTopkCounts(scores, along, std::max<int64_t>(0, in.integer(op.getTotal())));
+  int64_t total = std::max<int64_t>(0, in.integer(op.getTotal()));
+  StatusOr<Tensor> counts = Status::badInput("unknown rule '" + op.getRule().str() + "'");
+  if (op.getRule() == "global_topk") {
+    counts = globalTopkCounts(scores, scores.axes.back().name, total);
+  } else if (op.getRule() == "proportional") {
+    auto limits = [&](Value limit) {
+      return limit ? countsOf(in, limit, scores, {}) : std::vector<int64_t>{};
+    };
+    counts = proportionalCounts(scores, total, limits(op.getFloor()), limits(op.getCap()));
+  }
   KVCACHE_RETURN_IF_ERROR(counts.status());
   return in.set(op.getOutput(), *counts);
 }
@@ -142,6 +165,12 @@ void addSelectFunctions(OpTable &table) {
   };
   table[SelectComplementOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateComplement(cast<SelectComplementOp>(op), in);
+  };
+  table[SelectUnionOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateUnion(cast<SelectUnionOp>(op), in);
+  };
+  table[SelectExpandOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateExpand(cast<SelectExpandOp>(op), in);
   };
   table[SelectAllocOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateAlloc(cast<SelectAllocOp>(op), in);

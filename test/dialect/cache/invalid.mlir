@@ -163,3 +163,85 @@ func.func @rope_c2(%q: !q, %p: !kvcache.tensor<token:?, i32>) {
   %0 = kvcache.rope %q by %p : (!q, !kvcache.tensor<token:?, i32>) -> !r
   return
 }
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_c5(%q: !q, %c: !c, %i: !kvcache.index<head:8, query.keep:? of query>) {
+  // expected-error@+1 {{at: expected positions of 'token', got of 'query'}}
+  %0 = kvcache.attend %q over %c at %i : (!q, !c, !kvcache.index<head:8, query.keep:? of query>) -> !o
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_points_c5(%q: !q, %c: !c, %i: !kvcache.index<layer:2, token.keep:? of token>) {
+  // expected-error@+1 {{at: expected axes among [head:8, query:?], got axis 'layer'}}
+  %0 = kvcache.attend %q over %c at %i : (!q, !c, !kvcache.index<layer:2, token.keep:? of token>) -> !o
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_sums_c5(%q: !q, %c: !c, %i: !kvcache.index<head:8, token.keep:? of token>) {
+  // expected-error@+1 {{at: expected no sums, whose token axis is that of the whole cache}}
+  %0, %1 = kvcache.attend %q over %c at %i stats(sum(p, over(query))) : (!q, !c, !kvcache.index<head:8, token.keep:? of token>) -> (!o, !kvcache.tensor<head:8, token:?, f32>)
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_c6(%q: !q, %c: !c, %b: !kvcache.tensor<layer:2, f32>) {
+  // expected-error@+1 {{input: expected axes among [head:8, query:?, token:?], got axis 'layer'}}
+  %0 = kvcache.attend %q over %c logit "z + b" (b = %b) : (!q, !c, !kvcache.tensor<layer:2, f32>) -> !o
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_c7(%q: !q, %c: !c) {
+  // expected-error@+1 {{expected the region to yield 'f32'}}
+  %0 = kvcache.attend %q over %c logit : (!q, !c) -> !o {
+  ^bb0(%z: f32, %i: i32, %j: i32):
+    %y = arith.constant true
+    kvcache.yield %y : i1
+  }
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_inputs_c7(%q: !q, %c: !c, %b: f32) {
+  // expected-error@+1 {{expected no inputs without logit}}
+  %0 = "kvcache.attend"(%q, %c, %b) <{operandSegmentSizes = array<i32: 1, 1, 0, 1>}> ({}) : (!q, !c, f32) -> !o
+  return
+}
+
+// -----
+
+!q = !kvcache.tensor<head:8, group:4, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, group:4, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, group:4, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @attend_row_group_c4(%q: !q, %c: !c) {
+  // expected-error@+1 {{statistic 0: expected no sum over axis 'group', which the cache has rows for}}
+  %0, %1 = kvcache.attend %q over %c stats(sum(p, over(query, group))) : (!q, !c) -> (!o, !s)
+  return
+}

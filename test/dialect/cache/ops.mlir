@@ -32,3 +32,14 @@ func.func @rotary_view(%raw: !raw, %q: !qpre, %at: !kvcache.tensor<token:?, i32>
   %o = kvcache.attend %r over %view : (!q, !kv) -> !o
   return %o : !o
 }
+
+// CHECK-LABEL: @logits
+func.func @logits(%kv: !kv, %q: !q, %b: !s, %at: !kvcache.index<head:Hkv, token.keep:? of token>) -> (!o, !o) {
+  // CHECK: kvcache.attend %{{.*}} over %{{.*}} causal logit (%{{.*}}) stats(lse)
+  // CHECK-NEXT: ^bb0(%[[Z:.*]]: f32, %{{.*}}: i32, %{{.*}}: i32, %[[B:.*]]: f32):
+  // CHECK-NEXT: arith.addf %[[Z]], %[[B]]
+  %o, %l = kvcache.attend %q over %kv causal logit "z + b" (b = %b) stats(lse) : (!q, !kv, !s) -> (!o, !kvcache.tensor<head:Hkv, group:G, query:?, f32>)
+  // CHECK: kvcache.attend %{{.*}} over %{{.*}} at %{{[^ ]*}} :
+  %e = kvcache.attend %q over %kv at %at : (!q, !kv, !kvcache.index<head:Hkv, token.keep:? of token>) -> !o
+  return %o, %e : !o, !o
+}

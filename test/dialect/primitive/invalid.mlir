@@ -222,3 +222,111 @@ func.func @eigh_c3(%a: !m) {
   %w, %v = kvcache.eigh %a : (!m) -> (!kvcache.tensor<rank:8, f32>, !kvcache.tensor<channel.b:8, rank:8, f32>)
   return
 }
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @sort_c1(%s: !s) {
+  // expected-error@+1 {{expected descending or ascending, got 'up'}}
+  %0 = kvcache.sort up %s along token : (!s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @sort_c2(%s: !s) {
+  // expected-error@+1 {{input: expected axis 'query', got axes [head:8, token:?]}}
+  %0 = kvcache.sort descending %s along query : (!s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @sort_c3(%s: !s) {
+  // expected-error@+1 {{result: expected axis 'head', got axes [token:?]}}
+  %0 = kvcache.sort descending %s along token : (!s) -> !kvcache.tensor<token:?, f32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @scan_c1(%s: !s) {
+  // expected-error@+1 {{expected sum or max, got 'mean'}}
+  %0 = kvcache.scan mean %s along token : (!s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @scan_c2(%s: !s) {
+  // expected-error@+1 {{input: expected axis 'query', got axes [head:8, token:?]}}
+  %0 = kvcache.scan sum %s along query : (!s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @scan_c3(%s: !s) {
+  // expected-error@+1 {{result: expected axis 'token', got axes [head:8]}}
+  %0 = kvcache.scan sum %s along token reverse : (!s) -> !kvcache.tensor<head:8, f32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @concat_c1(%s: !s) {
+  // expected-error@+1 {{expected two operands with an axis of kind 'layer', got [head:8, token:?] and [head:8, token:?]}}
+  %0 = kvcache.concat %s, %s along layer : (!s, !s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @concat_c2(%s: !s, %t: !kvcache.tensor<head:4, token:?, f32>) {
+  // expected-error@+1 {{right operand: expected axis 'head:8', got 'head:4'}}
+  %0 = kvcache.concat %s, %t along token : (!s, !kvcache.tensor<head:4, token:?, f32>) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @concat_c3(%s: !s) {
+  // expected-error@+1 {{result: expected axis 'token', got 'token.all': the two are different instances; insert gather or relabel}}
+  %0 = kvcache.concat %s, %s along token : (!s, !s) -> !kvcache.tensor<head:8, token.all:?, f32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @blocks_c1(%s: !s, %n: index) {
+  // expected-error@+1 {{expected sum, mean, max or min, got 'argmax'}}
+  %0 = kvcache.blocks argmax %s along token size %n : (!s, index) -> !kvcache.tensor<head:8, page:?, f32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @blocks_c2(%s: !s, %n: index) {
+  // expected-error@+1 {{input: expected axis 'query', got axes [head:8, token:?]}}
+  %0 = kvcache.blocks mean %s along query size %n : (!s, index) -> !kvcache.tensor<head:8, page:?, f32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @blocks_c3(%s: !s, %n: index) {
+  // expected-error@+1 {{expected a result with another axis in place of 'token', got [head:8, token:?]}}
+  %0 = kvcache.blocks mean %s along token size %n : (!s, index) -> !s
+  return
+}

@@ -55,3 +55,27 @@ func.func @pool(%a: !s, %n: index, %S: index) -> index {
   %3 = kvcache.extent head of %a : (!s) -> index
   return %3 : index
 }
+
+// CHECK-LABEL: @along
+func.func @along(%a: !s, %l: !kvcache.tensor<layer:L, head:Hkv, f32>, %n: index) {
+  // CHECK: kvcache.sort descending %{{.*}} along token : (!{{.*}}) -> !
+  %0 = kvcache.sort descending %a along token : (!s) -> !s
+  // CHECK: kvcache.sort ascending %{{.*}} along head
+  %1 = kvcache.sort ascending %l along head : (!kvcache.tensor<layer:L, head:Hkv, f32>) -> !kvcache.tensor<layer:L, head:Hkv, f32>
+  // CHECK: kvcache.scan sum %{{.*}} along token reverse
+  %2 = kvcache.scan sum %0 along token reverse : (!s) -> !s
+  // CHECK: kvcache.scan max %{{.*}} along layer :
+  %3 = kvcache.scan max %l along layer : (!kvcache.tensor<layer:L, head:Hkv, f32>) -> !kvcache.tensor<layer:L, head:Hkv, f32>
+  // CHECK: kvcache.concat %{{.*}}, %{{.*}} along token.all
+  %4 = kvcache.concat %a, %2 along token.all : (!s, !s) -> !kvcache.tensor<head:Hkv, token.all:?, f32>
+  // CHECK: kvcache.blocks mean %{{.*}} along token size %
+  %5 = kvcache.blocks mean %a along token size %n : (!s, index) -> !kvcache.tensor<head:Hkv, page:?, f32>
+  return
+}
+
+// CHECK-LABEL: @reduce_row_group
+func.func @reduce_row_group(%x: !kvcache.tensor<head:Hkv, group:G, token:?, f32>) -> !kvcache.tensor<head:Hkv, group:Gs, token:?, f32> {
+  // CHECK: kvcache.reduce mean %{{.*}} over [group]
+  %0 = kvcache.reduce mean %x over [group] : (!kvcache.tensor<head:Hkv, group:G, token:?, f32>) -> !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>
+  return %0 : !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>
+}

@@ -86,3 +86,99 @@ func.func @select_alloc_c2(%s: !s, %n: index) {
   %0 = kvcache.select.alloc global_topk %s total %n : (!s, index) -> !kvcache.tensor<head:8, f32>
   return
 }
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_floor_c1(%s: !s, %n: index) {
+  // expected-error@+1 {{expected no floor or cap with global_topk}}
+  %0 = kvcache.select.alloc global_topk %s total %n floor %n : (!s, index, index) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!h = !kvcache.tensor<head:8, f32>
+func.func @select_alloc_points_c2(%w: !h, %n: index) {
+  // expected-error@+1 {{result: expected axis 'head', got axes [layer:8]}}
+  %0 = kvcache.select.alloc proportional %w total %n : (!h, index) -> !kvcache.tensor<layer:8, i32>
+  return
+}
+
+// -----
+
+!h = !kvcache.tensor<head:8, f32>
+func.func @select_alloc_c3(%w: !h, %n: index, %f: !h) {
+  // expected-error@+1 {{floor and cap: expected integers}}
+  %0 = kvcache.select.alloc proportional %w total %n floor %f : (!h, index, !h) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!h = !kvcache.tensor<head:8, f32>
+func.func @select_alloc_axes_c3(%w: !h, %n: index, %c: !kvcache.tensor<layer:2, i32>) {
+  // expected-error@+1 {{floor or cap: expected axes among [head:8], got axis 'layer'}}
+  %0 = kvcache.select.alloc proportional %w total %n cap %c : (!h, index, !kvcache.tensor<layer:2, i32>) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_union_c1(%s: !s, %i: !i, %j: !kvcache.index<head:8, query.keep:? of query>) {
+  // expected-error@+1 {{expected selections of one axis}}
+  %0 = kvcache.select.union %i, %j of %s : (!i, !kvcache.index<head:8, query.keep:? of query>, !s) -> !i
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_union_c2(%s: !s, %i: !i, %j: !kvcache.index<layer:2, token.ev:? of token>) {
+  // expected-error@+1 {{selection: expected axes among [head:8], got axis 'layer'}}
+  %0 = kvcache.select.union %i, %j of %s : (!i, !kvcache.index<layer:2, token.ev:? of token>, !s) -> !i
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_union_c3(%s: !s, %i: !i) {
+  // expected-error@+1 {{result: expected axis 'head', got axes []}}
+  %0 = kvcache.select.union %i, %i of %s : (!i, !i, !s) -> !kvcache.index<token.keep:? of token>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_expand_c1(%s: !s, %b: !kvcache.index<head:8 of page>, %n: index) {
+  // expected-error@+1 {{expected a selection of blocks}}
+  %0 = kvcache.select.expand %b size %n of %s : (!kvcache.index<head:8 of page>, index, !s) -> !i
+  return
+}
+
+// -----
+
+!h = !kvcache.tensor<head:8, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_expand_c2(%h: !h, %b: !kvcache.index<head:8, page.keep:? of page>, %n: index) {
+  // expected-error@+1 {{operand: expected axis 'token', got axes [head:8]}}
+  %0 = kvcache.select.expand %b size %n of %h : (!kvcache.index<head:8, page.keep:? of page>, index, !h) -> !i
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+!i = !kvcache.index<head:8, token.keep:? of token>
+func.func @select_expand_c3(%s: !s, %b: !kvcache.index<page.keep:? of page>, %n: index) {
+  // expected-error@+1 {{result: expected axes [], got axis 'head' as well}}
+  %0 = kvcache.select.expand %b size %n of %s : (!kvcache.index<page.keep:? of page>, index, !s) -> !i
+  return
+}

@@ -21,3 +21,31 @@ func.func @select(%s: !s, %b: !hb, %n: index, %kv: !kv) -> !drop {
   %4 = kvcache.select.complement %2 of %kv : (!keep, !kv) -> !drop
   return %4 : !drop
 }
+
+// CHECK-LABEL: @sets
+func.func @sets(%s: !s, %i: !keep, %j: !drop, %b: !kvcache.index<head:Hkv, page.keep:? of page>, %n: index, %kv: !kv) -> !keep {
+  // CHECK: kvcache.select.union %{{.*}}, %{{.*}} of %
+  %0 = kvcache.select.union %i, %j of %s : (!keep, !drop, !s) -> !keep
+  // CHECK: kvcache.select.expand %{{.*}} size %{{.*}} of %
+  %1 = kvcache.select.expand %b size %n of %kv : (!kvcache.index<head:Hkv, page.keep:? of page>, index, !kv) -> !drop
+  %2 = kvcache.select.union %0, %1 of %kv : (!keep, !drop, !kv) -> !keep
+  return %2 : !keep
+}
+
+// CHECK-LABEL: @shares
+func.func @shares(%w: !kvcache.tensor<layer:L, head:Hkv, f32>, %n: index, %cap: !hb) {
+  // CHECK: kvcache.select.alloc proportional %{{.*}} total %{{.*}} floor %{{.*}} cap %
+  %0 = kvcache.select.alloc proportional %w total %n floor %n cap %cap : (!kvcache.tensor<layer:L, head:Hkv, f32>, index, index, !hb) -> !kvcache.tensor<layer:L, head:Hkv, i32>
+  // CHECK: kvcache.select.alloc proportional %{{.*}} total %{{[^ ]*}} cap %
+  %1 = kvcache.select.alloc proportional %w total %n cap %n : (!kvcache.tensor<layer:L, head:Hkv, f32>, index, index) -> !kvcache.tensor<layer:L, head:Hkv, i32>
+  return
+}
+
+// CHECK-LABEL: @channels
+func.func @channels(%c: !kvcache.tensor<head:Hkv, channel.post:D, f32>, %k: !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>, %n: index) {
+  // CHECK: kvcache.topk %{{.*}} count %{{.*}} along channel.post
+  %0 = kvcache.topk %c count %n along channel.post : (!kvcache.tensor<head:Hkv, channel.post:D, f32>, index) -> !kvcache.index<head:Hkv, channel.keep:R of channel.post>
+  // CHECK: kvcache.gather %{{.*}} at %
+  %1 = kvcache.gather %k at %0 : (!kvcache.tensor<head:Hkv, token:?, channel.post:D, act>, !kvcache.index<head:Hkv, channel.keep:R of channel.post>) -> !kvcache.tensor<head:Hkv, token:?, channel.keep:R, act>
+  return
+}
