@@ -40,6 +40,7 @@ private:
   LogicalResult steps(const proto::Program &program);
   LogicalResult launch(const proto::Step::Kernel &kernel);
   LogicalResult storeStep(const proto::Step &step);
+  LogicalResult codeStep(const proto::Step &step);
   LogicalResult ranked(const proto::Program &program);
 
   LogicalResult bad(const Twine &message) {
@@ -389,69 +390,70 @@ LogicalResult Importer::launch(const proto::Step::Kernel &from) {
 }
 
 LogicalResult Importer::storeStep(const proto::Step &from) {
-  // The fields that these kinds share, each from where its kind has it.
-  int32_t storeIndex = -1, columnIndex = -1, bufferIndex = -1, slotIndex = -1;
-  const proto::Dim *rows = nullptr;
+  SmallVector<Value> rows;
+  SmallVector<int64_t> constants;
   switch (from.kind_case()) {
-  case proto::Step::kReserve:
-    storeIndex = from.reserve().store();
-    rows = &from.reserve().rows();
-    break;
-  case proto::Step::kTruncate:
-    storeIndex = from.truncate().store();
-    rows = from.truncate().ragged() ? nullptr : &from.truncate().rows();
-    bufferIndex = from.truncate().ragged() ? from.truncate().lengths_buffer() : -1;
-    break;
-  case proto::Step::kBeginCode:
-    storeIndex = from.begin_code().store();
-    columnIndex = from.begin_code().column();
-    bufferIndex = from.begin_code().due();
-    slotIndex = from.begin_code().due_rows_slot();
-    break;
-  case proto::Step::kEndCode:
-    storeIndex = from.end_code().store();
-    columnIndex = from.end_code().column();
-    bufferIndex = from.end_code().due();
-    break;
-  case proto::Step::kStoreRows:
-    storeIndex = from.store_rows().store();
-    slotIndex = from.store_rows().slot();
-    break;
-  case proto::Step::kFetch:
-    bufferIndex = from.fetch().buffer();
-    slotIndex = from.fetch().slot();
-    break;
+  case proto::Step::kReserve: {
+    FailureOr<FlatSymbolRefAttr> named = store(from.reserve().store());
+    if (failed(named) || failed(dim(from.reserve().rows(), rows, constants))) {
+      return failure();
+    }
+    ReserveOp::create(b_, loc_, *named, rows, b_.getDenseI64ArrayAttr(constants));
+    return success();
+  }
+  case proto::Step::kTruncate: {
+    bool ragged = from.truncate().ragged();
+    FailureOr<FlatSymbolRefAttr> named = store(from.truncate().store());
+    FailureOr<Value> lengths =
+        ragged ? bufferAt(from.truncate().lengths_buffer()) : FailureOr<Value>(Value());
+    if (failed(named) || failed(lengths) ||
+        (!ragged && failed(dim(from.truncate().rows(), rows, constants)))) {
+      return failure();
+    }
+    TruncateOp::create(b_, loc_, *named, rows, b_.getDenseI64ArrayAttr(constants), *lengths);
+    return success();
+  }
+  case proto::Step::kStoreRows: {
+    FailureOr<FlatSymbolRefAttr> named = store(from.store_rows().store());
+    FailureOr<Value> cell = slot(from.store_rows().slot());
+    if (failed(named) || failed(cell)) {
+      return failure();
+    }
+    int64_t divideUp = std::max<int64_t>(1, from.store_rows().divide_up());
+    StoreRowsOp::create(b_, loc_, *named, i64(divideUp), *cell);
+    return success();
+  }
+  case proto::Step::kFetch: {
+    FailureOr<Value> buffer = bufferAt(from.fetch().buffer()), cell = slot(from.fetch().slot());
+    if (failed(buffer) || failed(cell)) {
+      return failure();
+    }
+    FetchOp::create(b_, loc_, *buffer, i64(from.fetch().index()), *cell);
+    return success();
+  }
   default:
+    return codeStep(from);
+  }
+}
+
+LogicalResult Importer::codeStep(const proto::Step &from) {
+  if (!from.has_begin_code() && !from.has_end_code()) {
     return bad("the step is of no known kind");
   }
-  bool isFetch = from.has_fetch(), coded = from.has_begin_code() || from.has_end_code();
-  bool usesBuffer = isFetch || coded || (from.has_truncate() && from.truncate().ragged());
-  bool usesSlot = isFetch || from.has_begin_code() || from.has_store_rows();
-  FailureOr<FlatSymbolRefAttr> named =
-      isFetch ? FailureOr<FlatSymbolRefAttr>(FlatSymbolRefAttr()) : store(storeIndex);
-  FailureOr<StringAttr> columnName =
-      coded ? column(storeIndex, columnIndex) : FailureOr<StringAttr>(StringAttr());
-  FailureOr<Value> buffer = usesBuffer ? bufferAt(bufferIndex) : FailureOr<Value>(Value());
-  FailureOr<Value> cell = usesSlot ? slot(slotIndex) : FailureOr<Value>(Value());
-  SmallVector<Value> values;
-  SmallVector<int64_t> constants;
-  if (failed(named) || failed(columnName) || failed(buffer) || failed(cell) ||
-      (rows && failed(dim(*rows, values, constants)))) {
+  bool begins = from.has_begin_code();
+  int32_t storeIndex = begins ? from.begin_code().store() : from.end_code().store();
+  FailureOr<StringAttr> name =
+      column(storeIndex, begins ? from.begin_code().column() : from.end_code().column());
+  FailureOr<Value> due = bufferAt(begins ? from.begin_code().due() : from.end_code().due());
+  FailureOr<Value> rows =
+      begins ? slot(from.begin_code().due_rows_slot()) : FailureOr<Value>(Value());
+  if (failed(name) || failed(due) || failed(rows)) {
     return failure();
   }
-  if (from.has_reserve()) {
-    ReserveOp::create(b_, loc_, *named, values, b_.getDenseI64ArrayAttr(constants));
-  } else if (from.has_truncate()) {
-    TruncateOp::create(b_, loc_, *named, values, b_.getDenseI64ArrayAttr(constants), *buffer);
-  } else if (from.has_begin_code()) {
-    BeginCodeOp::create(b_, loc_, *named, *columnName, *buffer, *cell);
-  } else if (from.has_end_code()) {
-    EndCodeOp::create(b_, loc_, *named, *columnName, *buffer);
-  } else if (from.has_store_rows()) {
-    StoreRowsOp::create(b_, loc_, *named, i64(std::max<int64_t>(1, from.store_rows().divide_up())),
-                        *cell);
+  if (begins) {
+    BeginCodeOp::create(b_, loc_, *store(storeIndex), *name, *due, *rows);
   } else {
-    FetchOp::create(b_, loc_, *buffer, i64(from.fetch().index()), *cell);
+    EndCodeOp::create(b_, loc_, *store(storeIndex), *name, *due);
   }
   return success();
 }
