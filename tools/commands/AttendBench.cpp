@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -70,22 +71,56 @@ int64_t movedBytes(const Execution &execution) {
   return bytes;
 }
 
+/// The result of the attempt of `work` during which threads waited least, and in `share` how much
+/// of its time that was; the first quiet attempt is the last.
+template <typename Work>
+double leastDisturbed(Work work, double &share) {
+  double best = 0;
+  share = std::numeric_limits<double>::infinity();
+  for (int64_t attempt = 0; attempt < attemptsPerCall && share > quietShare; ++attempt) {
+    double before = waitedSeconds();
+    auto start = std::chrono::steady_clock::now();
+    double result = work();
+    std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    double waited = (waitedSeconds() - before) / took.count();
+    if (waited < share) {
+      share = waited;
+      best = result;
+    }
+  }
+  return best;
+}
+
 /// Rates of the machine while rounds run, and how many calls other work disturbed.
 struct Rates {
   int64_t calls = 0, disturbed = 0;
-  std::vector<double> read, products;
+  std::vector<double> products;
   std::map<int, std::vector<double>> unpacked; ///< by bits
 
   void measure(const std::set<int> &widths) {
-    products.push_back(productsPerSecond());
+    double share = 0;
+    products.push_back(leastDisturbed(productsPerSecond, share));
     for (int bits : widths) {
-      unpacked[bits].push_back(unpackedPerSecond(bits));
+      unpacked[bits].push_back(leastDisturbed([bits] { return unpackedPerSecond(bits); }, share));
     }
+  }
+  /// Reads with the probe, which leaves the caches cold.
+  void read(BenchProbes &probes) {
+    double before = waitedSeconds();
+    double rate = probes.readBytesPerSecond();
+    double waited = (waitedSeconds() - before) * rate / static_cast<double>(probes.bytes());
+    (waited > quietShare ? disturbedReads : quietReads).push_back(rate);
+  }
+  double readBytesPerSecond() const {
+    return medianOf(quietReads.empty() ? disturbedReads : quietReads);
   }
   /// Infinite when the rate of this width is not known.
   double secondsToUnpack(int64_t values, int bits) const {
     return values == 0 ? 0 : static_cast<double>(values) / medianOf(unpacked.at(bits));
   }
+
+private:
+  std::vector<double> quietReads, disturbedReads;
 };
 
 /// One variant in the rounds.
@@ -143,7 +178,7 @@ struct AttendBench::State {
     double best = 0, leastShare = std::numeric_limits<double>::infinity();
     for (int64_t attempt = 0; attempt < attemptsPerCall && leastShare > quietShare; ++attempt) {
       if (options.cold) {
-        rates.read.push_back(probes->readBytesPerSecond());
+        rates.read(*probes);
       }
       double before = waitedSeconds();
       auto took = entry.variant->attend(query.data(), out.data());
@@ -208,7 +243,7 @@ struct AttendBench::State {
       std::shuffle(order.begin(), order.end(), generator);
       for (size_t number : order) {
         if (!options.cold) {
-          rates.read.push_back(probes->readBytesPerSecond());
+          rates.read(*probes);
         }
         auto seconds = timeOnce(entries[number], query, rates);
         KVCACHE_RETURN_IF_ERROR(seconds.status());
@@ -224,7 +259,8 @@ struct AttendBench::State {
   AttendBounds boundsOf(const AttendVariant &variant, const Rates &rates) const {
     AttendBounds bounds;
     double batch = static_cast<double>(options.batch);
-    bounds.bytesSeconds = batch * static_cast<double>(variant.needBytes()) / medianOf(rates.read);
+    bounds.bytesSeconds =
+        batch * static_cast<double>(variant.needBytes()) / rates.readBytesPerSecond();
     double values = 0, unpack = 0;
     for (const StoredValues &stored : {variant.keys(), variant.values()}) {
       values += static_cast<double>(stored.codes + stored.exact);
@@ -314,7 +350,7 @@ StatusOr<AttendRun> AttendBench::run() {
   std::vector<double> control = ratiosOf(state_->entries[1].seconds, state_->entries[0].seconds);
   run.control = bootstrap(control);
   run.controlDrift = driftOf(control);
-  run.readBytesPerSecond = medianOf(rates.read);
+  run.readBytesPerSecond = rates.readBytesPerSecond();
   run.disturbed = static_cast<double>(rates.disturbed) / static_cast<double>(rates.calls);
   for (size_t i = state_->firstMethod; i < state_->entries.size(); ++i) {
     run.methods.push_back(state_->judge(state_->entries[i], rates, run.control));

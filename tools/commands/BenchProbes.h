@@ -19,6 +19,7 @@ public:
 
   /// Reads the buffer once; bytes per second.
   double readBytesPerSecond();
+  int64_t bytes() const { return static_cast<int64_t>(buffer_.size()) * 8; }
 
 private:
   std::vector<uint64_t> buffer_;
