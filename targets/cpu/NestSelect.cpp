@@ -186,6 +186,17 @@ void mlir::kvcache::cpu::emitTopk(NestBody &body, TopkOp op, const Point &lead, 
   StringRef axis = op.getAxis();
   const NestOperand &output = *body.outputFor(op.getOutput());
   Value rows = body.bound(x, axis, lead), base = keysBase(body, x, axis, lead);
+  // A selection whose type says how many it keeps has room for no other number.
+  std::optional<int64_t> fixed = axesOf(op.getOutput()).back().getInteger();
+  std::optional<int64_t> most = getConstantIntValue(rows),
+                         given = getConstantIntValue(op.getCount());
+  if (fixed && (given != fixed || !most || *most < *fixed)) {
+    body.fail(op,
+              "expected the count " + Twine(*fixed) + " of the type, of at least as many '" + axis +
+                  "'",
+              k.f32Type(), false);
+    return;
+  }
   writeKeys(body, x, axis, lead, rows, keys, base);
   Value wanted = k.toI32(body.evaluate(op.getCount(), lead));
   Value count = k.min(k.max(wanted, k.i32(0)), k.toI32(rows));

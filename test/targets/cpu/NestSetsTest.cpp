@@ -258,3 +258,26 @@ TEST(NestSets, ChannelsAreSelectedAndGathered) {
              }
            });
 }
+
+TEST(NestSets, AFixedSelectionHasItsOwnCount) {
+  std::string score = "!kvcache.tensor<head:2, channel.post:40, f32>",
+              index = "!kvcache.index<head:2, channel.keep:17 of channel.post>";
+  NestAxis chosen;
+  chosen.lengths = "keepLengths";
+  chosen.lengthAxes = {"head"};
+  NestCase nest(
+      {score}, {index},
+      "%n = arith.constant 18 : index\n%0 = kvcache.topk %a0 count %n along channel.post : "
+      "(" +
+          score + ", index) -> " + index + "\nkvcache.kernel.yield %0 : " + index,
+      {}, {}, {{"channel.keep", chosen}});
+  std::string message;
+  mlir::ScopedDiagnosticHandler collect(nest.context(), [&](mlir::Diagnostic &diagnostic) {
+    message += diagnostic.str();
+    return mlir::success();
+  });
+  mlir::OwningOpRef<mlir::ModuleOp> module =
+      mlir::ModuleOp::create(mlir::UnknownLoc::get(nest.context()));
+  EXPECT_TRUE(mlir::failed(emitNest(*module, nest.spec())));
+  EXPECT_NE(message.find("expected the count 17 of the type"), std::string::npos) << message;
+}
