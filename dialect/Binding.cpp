@@ -29,6 +29,9 @@ static std::shared_ptr<const StorageTerm> bindTerm(const StorageTerm &term,
        {&bound->bits, &bound->tile, &bound->rank, &bound->keep, &bound->block, &bound->count}) {
     bindExtent(*extent, values);
   }
+  for (::kvcache::abi::TileExtent &tile : bound->tiles) {
+    bindExtent(tile.size, values);
+  }
   auto clip = values.floats.find(bound->clipSymbolic.symbol);
   if (!bound->clipSymbolic.symbol.empty() && clip != values.floats.end()) {
     bound->clip = clip->second;
@@ -111,6 +114,64 @@ void bindSymbols(Operation *op, const SymbolValues &values) {
                                         /*replaceTypes=*/true);
 }
 
+/// The term with the extents of the feature axes in its tile; axes it does not name get a tile of 1.
+static std::shared_ptr<const StorageTerm> withExtents(const StorageTerm &term,
+                                                      ArrayRef<AxisAttr> features) {
+  auto complete = std::make_shared<StorageTerm>(term);
+  if (complete->inner) {
+    complete->inner = withExtents(*complete->inner, features);
+  }
+  if (complete->tiles.empty()) {
+    return complete;
+  }
+  std::vector<::kvcache::abi::TileExtent> tiles;
+  auto take = [&](StringRef axis) {
+    ::kvcache::abi::TileExtent tile{axis.str(), Extent{1, ""}, false, 0};
+    auto found = llvm::find_if(complete->tiles, [&](const auto &t) { return t.axis == axis; });
+    bool named = found != complete->tiles.end();
+    if (named) {
+      tile = *found;
+      complete->tiles.erase(found);
+    }
+    return std::make_pair(tile, named);
+  };
+  if (auto [tile, named] = take("token"); named) {
+    tiles.push_back(tile);
+  }
+  for (AxisAttr axis : features) {
+    auto [tile, named] = take(axis.getKind());
+    tile.of = axis.getInteger().value_or(0);
+    tiles.push_back(tile);
+  }
+  // What is left names no feature axis: the layout refuses it.
+  tiles.insert(tiles.end(), complete->tiles.begin(), complete->tiles.end());
+  complete->tiles = std::move(tiles);
+  return complete;
+}
+
+static StorageAttr withExtents(StorageAttr storage, ArrayRef<AxisAttr> features) {
+  return StorageAttr::get(storage.getContext(), *withExtents(*storage.getTerm(), features));
+}
+
+void bindTiles(Operation *op) {
+  AttrTypeReplacer replacer;
+  replacer.addReplacement([](ColumnAttr column) -> Attribute {
+    return ColumnAttr::get(column.getContext(), column.getName(), column.getAxes(),
+                           withExtents(column.getStorage(), column.getAxes()));
+  });
+  replacer.addReplacement([](AxisTensorType type) -> Type {
+    if (!type.isCoded()) {
+      return type;
+    }
+    ArrayRef<AxisAttr> axes = type.getAxes();
+    const auto *row = llvm::find_if(axes, [](AxisAttr axis) { return axis.getKind() == "token"; });
+    ArrayRef<AxisAttr> features = axes.drop_front(row == axes.end() ? 0 : row - axes.begin() + 1);
+    return AxisTensorType::get(type.getContext(), axes, withExtents(type.getStorage(), features));
+  });
+  replacer.recursivelyReplaceElementsIn(op, /*replaceAttrs=*/true, /*replaceLocs=*/false,
+                                        /*replaceTypes=*/true);
+}
+
 static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &names) {
   if (term.inner) {
     collectTerm(*term.inner, names);
@@ -123,6 +184,9 @@ static void collectTerm(const StorageTerm &term, SmallVectorImpl<std::string> &n
   for (const Extent *extent : {&term.bits, &term.tile, &term.clipSymbolic, &term.rank, &term.keep,
                                &term.block, &term.count}) {
     add(extent->symbol);
+  }
+  for (const ::kvcache::abi::TileExtent &tile : term.tiles) {
+    add(tile.size.symbol);
   }
   if (term.elemIsAct) {
     add("act");

@@ -30,6 +30,10 @@ Attribute bindSymbols(Attribute attribute, const SymbolValues &values);
 /// Nothing is verified: run the verifier afterwards.
 void bindSymbols(Operation *op, const SymbolValues &values);
 
+/// Gives tiles over several axes, in storage terms under `op`, the extents of the feature axes of
+/// their column or tensor. To be called when extents are bound.
+void bindTiles(Operation *op);
+
 /// The symbols that are left anywhere in `type` (`act` included), without repetition, in order.
 SmallVector<std::string> freeSymbols(Type type);
 SmallVector<std::string> freeSymbols(Attribute attribute);

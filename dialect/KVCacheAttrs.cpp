@@ -145,6 +145,10 @@ static ParseResult readStorageText(AsmParser &parser, std::string &text, StringR
       text += word;
       return success();
     }
+    if (succeeded(parser.parseOptionalStar())) {
+      text += '*';
+      return success();
+    }
     int64_t integer;
     OptionalParseResult parsed = parser.parseOptionalInteger(integer);
     if (parsed.has_value()) {
@@ -181,7 +185,14 @@ static ParseResult readStorageText(AsmParser &parser, std::string &text, StringR
   };
   if (succeeded(parser.parseOptionalColon())) {
     text += ':';
-    return readAtom();
+    if (readAtom()) {
+      return failure();
+    }
+    if (succeeded(parser.parseOptionalKeyword("of"))) {
+      text += " of ";
+      return readAtom();
+    }
+    return success();
   }
   if (succeeded(parser.parseOptionalLess())) {
     return readList('<', '>', [&] { return parser.parseGreater(); });
@@ -286,7 +297,11 @@ std::string BindingAttr::str() const {
   if (getArgument()) {
     llvm::raw_string_ostream os(text);
     os << '(';
-    printExtent(os, getArgument());
+    if (auto table = dyn_cast<StringAttr>(getArgument())) {
+      os << table.getValue();
+    } else {
+      printExtent(os, getArgument());
+    }
     os << ')';
   }
   return text;

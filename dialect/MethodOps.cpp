@@ -257,6 +257,9 @@ LogicalResult StateOp::verify() {
       }
     }
   }
+  if (failed(verifyEncoders(*this))) { // C4
+    return failure();
+  }
   return verifyCondition(*this, getCondition()); // C3
 }
 

@@ -47,14 +47,15 @@ def KVCache_StateOp : KVCache_Op<"state", [HasParent<"MethodOp">, Symbol]> {
   let summary = "a value that survives phases";
   let description = [{
     A cache keeps its declared type for the whole method. `fixed` names the artefacts (basis, mean) of
-    a factor column; `when` makes the state exist only for one value of a parameter.
+    a factor column, `encode` the encoders of coded columns; `when` makes the state exist only for one value of a parameter.
     (C1) the type is a cache, a tensor or a scalar; (C2) factor columns, and only they, name their artefacts
-    in `fixed`; (C3) the parameter of `when` exists and has a value of that kind.
+    in `fixed`; (C3) the parameter of `when` exists and has a value of that kind; (C4) `encode` names an encoder
+    of the method for an affine column, which takes its rows and yields its storage.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, OptionalAttr<DictionaryAttr>:$fixed,
-                       OptionalAttr<KVCache_ConditionAttr>:$condition);
+                       OptionalAttr<DictionaryAttr>:$encode, OptionalAttr<KVCache_ConditionAttr>:$condition);
   let assemblyFormat = [{
-    $sym_name `:` $type (`fixed` $fixed^)? (`when` `` custom<Condition>($condition)^)? attr-dict
+    $sym_name `:` $type (`fixed` $fixed^)? (`encode` $encode^)? (`when` `` custom<Condition>($condition)^)? attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -67,6 +68,27 @@ def KVCache_ArtefactOp : KVCache_Op<"artefact", [HasParent<"MethodOp">, Symbol]>
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
   let hasVerifier = 1;
+}
+
+def KVCache_EncoderOp : KVCache_Op<"encoder", [HasParent<"MethodOp">, Symbol, IsolatedFromAbove, SingleBlock]> {
+  let summary = "what happens to rows of a column before they are coded";
+  let description = [{
+    Runs at the commit, for the blocks of rows that are due. `rows` are those rows: the row axes of the cache but the last,
+    `page` for the blocks, `token` for the rows of one (the block of the column's `recent`, else 1), feature axes. What is
+    yielded is rounded to the model's element type and coded; rows read as what was yielded. (C1) one argument is bound to `rows`, and
+    others to parameters or artefacts of their type; (C2) the region yields one quantize.encode, of the axes of `rows`.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, KVCache_BindingArrayAttr:$bindings);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::Block &getBlock() { return getBody().front(); }
+    /// The argument that is bound to `rows`.
+    ::mlir::BlockArgument getRows();
+    /// The rows that are coded: what the yielded quantize.encode takes.
+    ::mlir::Value getCodedRows();
+  }];
 }
 
 def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAbove, SingleBlock]> {
@@ -125,12 +147,12 @@ def KVCache_ComposeOp : KVCache_Op<"compose", [Symbol]> {
   let hasVerifier = 1;
 }
 
-def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp", "ScoreReduceOp", "AttendOp"]>]> {
+def KVCache_YieldOp : KVCache_Op<"yield", [Terminator, Pure, ParentOneOf<["MapOp", "SelectWhereOp", "ScoreReduceOp", "AttendOp", "EncoderOp"]>]> {
   let summary = "ends a scalar region";
   let description = [{
-    The values of one element; their types are checked by the op that holds the region.
+    The values of one element, or the coded rows of an encoder; their types are checked by the op that holds the region.
   }];
-  let arguments = (ins Variadic<KVCache_Scalar>:$values);
+  let arguments = (ins Variadic<KVCache_Element>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }
 

@@ -14,7 +14,21 @@ namespace mlir::kvcache {
 bool hasBase(MethodOp method);
 /// The param, state or artefact of that name; null when there is none.
 Operation *lookupInMethod(MethodOp method, FlatSymbolRefAttr symbol);
+/// Whether `name` is a result that any method may yield: out, rows, score, budget, keep. Others have a name
+/// of the method's own.
+bool isResultRole(StringRef name);
+/// Whether `role` is given by the event rather than by an earlier phase.
+bool isEventRole(StringRef role);
 /// Checks that the parameter of a condition exists and that the value has the parameter's kind.
 LogicalResult verifyCondition(Operation *op, std::optional<ConditionAttr> condition);
+/// `(%x = role : type, ..)`, the arguments of a phase or an encoder.
+ParseResult parseBindings(OpAsmParser &parser, SmallVectorImpl<OpAsmParser::Argument> &arguments,
+                          ArrayAttr &bindings);
+void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings);
+/// Checks that `symbol` is a state, parameter or artefact of the type `found`.
+LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
+                                Type found);
+/// Checks the `encode` entries of a state.
+LogicalResult verifyEncoders(StateOp state);
 
 } // namespace mlir::kvcache

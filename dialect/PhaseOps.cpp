@@ -103,9 +103,8 @@ static FailureOr<TriggerAttr> parseTrigger(OpAsmParser &parser) {
   return TriggerAttr::get(parser.getContext(), event, state, limit);
 }
 
-static ParseResult parsePhaseArguments(OpAsmParser &parser,
-                                       SmallVectorImpl<OpAsmParser::Argument> &arguments,
-                                       ArrayAttr &bindings) {
+ParseResult parseBindings(OpAsmParser &parser, SmallVectorImpl<OpAsmParser::Argument> &arguments,
+                          ArrayAttr &bindings) {
   SmallVector<Attribute> list;
   auto parseOne = [&]() -> ParseResult {
     OpAsmParser::Argument &argument = arguments.emplace_back();
@@ -179,7 +178,7 @@ ParseResult PhaseOp::parse(OpAsmParser &parser, OperationState &result) {
     return success();
   };
   if (parser.parseCommaSeparatedList(parseKind) ||
-      parsePhaseArguments(parser, arguments, bindings)) {
+      parseBindings(parser, arguments, bindings)) {
     return failure();
   }
   result.addAttribute("kinds", parser.getBuilder().getArrayAttr(kinds));
@@ -195,16 +194,21 @@ void PhaseOp::print(OpAsmPrinter &printer) {
   printer << ' ';
   llvm::interleaveComma(getKinds().getAsRange<StringAttr>(), printer.getStream(),
                         [&](StringAttr kind) { printer << kind.getValue(); });
-  printer << " (";
+  printer << ' ';
+  printBindings(printer, getBlock(), getBindings());
+  if (getExcept()) {
+    printer << " layers(except(" << getExceptAttr() << "))";
+void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings) {
+  printer << '(';
   llvm::interleaveComma(
-      llvm::zip(getBlock().getArguments(), getBindings().getAsRange<BindingAttr>()),
-      printer.getStream(), [&](auto pair) {
+      llvm::zip(block.getArguments(), bindings.getAsRange<BindingAttr>()), printer.getStream(),
+      [&](auto pair) {
         BlockArgument argument = std::get<0>(pair);
         printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
       });
   printer << ')';
-  if (getExcept()) {
-    printer << " layers(except(" << getExceptAttr() << "))";
+}
+
   }
   if (getModelScope()) {
     printer << " scope(model)";
@@ -254,8 +258,8 @@ static AxisAttr layerAxis(MLIRContext *context, Type found) {
              : AxisAttr::get(context, "layer", "", SymAttr::get(context, "L"));
 }
 
-static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
-                                       Type found) {
+LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
+                                Type found) {
   Operation *target = lookupInMethod(method, symbol);
   if (!target) {
     if (hasBase(method)) {
@@ -267,7 +271,7 @@ static LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbo
   Type expected = typeOfSymbol(target);
   auto phase = dyn_cast<PhaseOp>(op) ? cast<PhaseOp>(op) : op->getParentOfType<PhaseOp>();
   auto perLayer = dyn_cast_or_null<AxisTensorType>(expected);
-  if (phase.getModelScope() && perLayer && isa<ArtefactOp>(target)) {
+  if (phase && phase.getModelScope() && perLayer && isa<ArtefactOp>(target)) {
     SmallVector<AxisAttr> axes{layerAxis(op->getContext(), found)};
     axes.append(perLayer.getAxes().begin(), perLayer.getAxes().end());
     expected = perLayer.withAxes(axes);

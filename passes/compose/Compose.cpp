@@ -77,7 +77,7 @@ public:
       LogicalResult added = success();
       if (auto state = dyn_cast<StateOp>(op)) {
         added = addState(state);
-      } else if (isa<ArtefactOp>(op)) {
+      } else if (isa<ArtefactOp, EncoderOp>(op)) {
         added = addUnique(&op);
       } else if (auto phase = dyn_cast<PhaseOp>(op)) {
         added = addPhase(phase, part, onlyMissing);
@@ -179,6 +179,9 @@ private:
     }
     return success();
   }
+    if (state.getEncodeAttr()) {
+      known.setEncodeAttr(state.getEncodeAttr());
+    }
 
   LogicalResult addPhase(PhaseOp phase, MethodOp part, bool onlyMissing) {
     FailureOr<bool> exists = holds(phase, phase.getCondition());

@@ -149,7 +149,7 @@ private:
     OpBuilder::InsertionGuard guard(builder_);
     builder_.setInsertionPointToStart(&method_.getBody().front());
     StateOp::create(builder_, method_.getLoc(), builder_.getStringAttr("kv"), TypeAttr::get(type),
-                    DictionaryAttr(), ConditionAttr());
+                    DictionaryAttr(), DictionaryAttr(), ConditionAttr());
   }
 
   LogicalResult addAttention(StringRef kind, bool ownsOthers) {

@@ -85,13 +85,14 @@ TypedAttr constantOf(ParamOp param, Type type) {
 }
 
 /// Block arguments that name a parameter become constants.
-LogicalResult replaceParameterArguments(MethodOp method, PhaseOp phase) {
+template <typename OpTy> // a phase or an encoder
+LogicalResult replaceParameterArguments(MethodOp method, OpTy phase) {
   Block &block = phase.getBlock();
   SmallVector<Attribute> kept;
   llvm::BitVector erased(block.getNumArguments());
   OpBuilder builder = OpBuilder::atBlockBegin(&block);
   for (BlockArgument argument : block.getArguments()) {
-    BindingAttr binding = phase.getBinding(argument.getArgNumber());
+    auto binding = cast<BindingAttr>(phase.getBindings()[argument.getArgNumber()]);
     auto param = binding.getSymbol() ? dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(
                                            method, binding.getSymbol().getValue()))
                                      : ParamOp();
@@ -175,6 +176,11 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
   for (auto state : method.getBody().front().getOps<StateOp>()) {
     unbound[state] = state.getType();
   }
+  for (auto encoder : method.getBody().front().getOps<EncoderOp>()) {
+    if (failed(replaceParameterArguments(method, encoder))) {
+      return failure();
+    }
+  }
   llvm::StringMap<SmallVector<std::string>> symbols;
   for (auto state : method.getBody().front().getOps<StateOp>()) {
     if (auto cache = dyn_cast<CacheType>(state.getType())) {
@@ -190,6 +196,7 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
     if (failed(checkStorage(state, unbound.lookup(state)))) {
       return failure();
     }
+  bindTiles(method);
   }
   return verify(method);
 }

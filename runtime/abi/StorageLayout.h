@@ -13,7 +13,10 @@
 //           its row, little endian (for b in {2, 4, 8} this is the 32-bit LSB packing of the literature)
 //           tile over token: one block per `tile` rows: [tile*b/32 words][n channels] of u32; the code of
 //           row t of the block is at bits [b*(t % (32/b)), ...) of word t / (32/b)
-//   Scales  tile over channel: [rowsPerPage][ceil(n/tile)]; tile over token: [rowsPerPage/tile][n]
+//           tile over several axes: as over channel
+//   Scales  tile over channel: [rowsPerPage][ceil(n/tile)]; tile over token: [rowsPerPage/tile][n];
+//           tile over several axes: [rowsPerPage/rows of the tile][groups of a row], groups numbered in row-major order of
+//           their place along the feature axes
 //   Zeros   as Scales: the group minimum or the integer zero point
 //
 // Pages end with `pageSlackBytes` unused bytes so that a vector load of the last row stays inside.
@@ -66,7 +69,12 @@ struct ColumnLayout {
   bool rotated = false;        ///< codes are of H . row
   int64_t rank = 0;            ///< > 0: coefficients of a factor
   ElementType factorElem = ElementType::F16;
-  int64_t bits = 0, tile = 0;  ///< affine, 0 when not
+  int64_t bits = 0, tile = 0;  ///< affine, 0 when not; tile = 0 with `tiles`
+  struct Tile {
+    int64_t extent, size;
+  };
+  std::vector<Tile> tiles;     ///< affine groups over several axes: one for each feature axis; empty: groups of `tile`
+  int64_t tileRows = 1;        ///< with `tiles`: rows that share scale and zero
   TileAxis tileAxis = TileAxis::Channel;
   ZeroKind zero = ZeroKind::None;
   ElementType zeroType = ElementType::F16, scaleType = ElementType::F16;
@@ -84,9 +92,28 @@ struct ColumnLayout {
     return nullptr;
   }
   /// Rows that may be removed without re-encoding the others.
-  int64_t granule() const { return affine() && tileAxis == TileAxis::Token ? tile : 1; }
-  /// Groups along the tile axis of one row (tile over channel).
-  int64_t groupsPerRow() const { return tile > 0 ? (width + tile - 1) / tile : 0; }
+  int64_t granule() const { return !affine() ? 1 : tileAxis == TileAxis::Token ? tile : tileRows; }
+  /// Groups of one row (tile over channel, or over several axes).
+  int64_t groupsPerRow() const {
+    int64_t groups = tiles.empty() ? (tile > 0 ? (width + tile - 1) / tile : 0) : 1;
+    for (const Tile &t : tiles) {
+      groups *= (t.extent + t.size - 1) / t.size;
+    }
+    return groups;
+  }
+  /// The group of value `j` of a row (tile over channel, or over several axes).
+  int64_t groupOf(int64_t j) const {
+    if (tiles.empty()) {
+      return j / tile;
+    }
+    int64_t group = 0, stride = 1;
+    for (size_t i = tiles.size(); i-- > 0;) {
+      group += j % tiles[i].extent / tiles[i].size * stride;
+      stride *= (tiles[i].extent + tiles[i].size - 1) / tiles[i].size;
+      j /= tiles[i].extent;
+    }
+    return group;
+  }
   int64_t codeRowBytes() const { return (width * bits + 7) / 8; }
   /// How many of `rows` rows are coded after a commit (docs/layouts.md, recent).
   int64_t codedRowsAfterCommit(int64_t rows) const {
@@ -108,7 +135,7 @@ struct ColumnLayout {
     double meta = 8.0 * static_cast<double>(bytesOf(scaleType) + (zero == ZeroKind::None ? 0 : bytesOf(zeroType)));
     double codes = static_cast<double>(width * bits);
     return tileAxis == TileAxis::Token ? codes + meta * static_cast<double>(width) / static_cast<double>(tile)
-                                       : codes + meta * static_cast<double>(groupsPerRow());
+                                       : codes + meta * static_cast<double>(groupsPerRow()) / static_cast<double>(tileRows);
   }
   /// Stored bits of `rows` rows of which `codedRows` are coded.
   double bitsOf(int64_t rows, int64_t codedRows) const {
@@ -120,145 +147,6 @@ struct ColumnLayout {
 /// has unbound symbols or is not well-formed; the dialect's type verifier reports the same text.
 std::optional<ColumnLayout> computeColumnLayout(const StorageTerm &term, int64_t width, ElementType act, std::string &error);
 
-// ---- implementation -------------------------------------------------------------------------------
-
-namespace detail {
-
-inline SegmentLayout denseSegment(SegmentKind kind, int64_t rows, int64_t width, ElementType elem) {
-  int64_t rowBytes = width * bytesOf(elem);
-  return {kind, rows, rows * rowBytes + pageSlackBytes, {{PlaneRole::Rows, elem, 0, 1, rowBytes}}};
-}
-
-inline int64_t alignTo(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-
-inline SegmentLayout affineSegment(const ColumnLayout &c, int64_t rows) {
-  SegmentLayout segment{SegmentKind::Coded, rows, 0, {}};
-  bool overTokens = c.tileAxis == TileAxis::Token;
-  int64_t unitRows = overTokens ? c.tile : 1;
-  int64_t units = rows / unitRows;
-  int64_t codeBytes = overTokens ? c.tile * c.bits / 32 * 4 * c.width : c.codeRowBytes();
-  int64_t groups = overTokens ? c.width : c.groupsPerRow();
-  int64_t offset = 0;
-  auto add = [&](PlaneRole role, ElementType elem, int64_t bytesPerUnit) {
-    segment.planes.push_back({role, elem, offset, unitRows, bytesPerUnit});
-    offset = alignTo(offset + units * bytesPerUnit, 64);
-  };
-  add(PlaneRole::Codes, overTokens ? ElementType::I32 : ElementType::U8, codeBytes);
-  add(PlaneRole::Scales, c.scaleType, groups * bytesOf(c.scaleType));
-  if (c.zero != ZeroKind::None) {
-    add(PlaneRole::Zeros, c.zeroType, groups * bytesOf(c.zeroType));
-  }
-  segment.pageBytes = offset + pageSlackBytes;
-  return segment;
-}
-
-inline bool bound(const Extent &extent, const char *what, int64_t least, int64_t most, std::string &error) {
-  if (!extent.isBound()) {
-    error = std::string(what) + " is the unbound symbol '" + extent.symbol + "'";
-  } else if (extent.value < least || extent.value > most) {
-    error = std::string("expected ") + what + " in [" + std::to_string(least) + ", " + std::to_string(most) + "], got " + extent.str();
-  }
-  return error.empty();
-}
-
-inline bool unfoldAffine(const StorageTerm &term, int64_t width, ColumnLayout &c, std::string &error) {
-  if (!bound(term.bits, "bits", 2, 8, error) || !bound(term.tile, "tile", 1, 1 << 16, error)) {
-    return false;
-  }
-  c.bits = term.bits.value;
-  c.tile = term.tile.value;
-  if (c.bits != 2 && c.bits != 3 && c.bits != 4 && c.bits != 8) {
-    error = "expected bits 2, 3, 4 or 8, got " + term.bits.str();
-  } else if (term.packAxis != term.tileAxis) {
-    error = "expected codes packed along the tile axis '" + axisName(term.tileAxis) + "', got lsb(" + axisName(term.packAxis) + ")";
-  } else if (term.tileAxis == TileAxis::Token && (32 % c.bits != 0 || c.tile * c.bits % 32 != 0)) {
-    error = "expected tile(token:n) with bits dividing 32 and n * bits a multiple of 32, got n = " + term.tile.str() + ", bits = " + term.bits.str();
-  } else if (!term.clipSymbolic.symbol.empty()) {
-    error = "clip is the unbound symbol '" + term.clipSymbolic.symbol + "'";
-  }
-  if (!error.empty()) {
-    return false;
-  }
-  if (term.tileAxis == TileAxis::Channel) {
-    c.tile = c.tile < width ? c.tile : width;
-  }
-  c.tileAxis = term.tileAxis;
-  c.zero = term.zero;
-  c.zeroType = term.zeroType;
-  c.scaleType = term.scaleType;
-  c.clip = term.clip;
-  return true;
-}
-
-inline bool unfold(const StorageTerm &term, int64_t width, ElementType act, ColumnLayout &c, std::string &error) {
-  switch (term.kind) {
-  case TermKind::Dense:
-    c.exactElem = c.coded ? act : (term.elemIsAct ? act : term.elem);
-    return true;
-  case TermKind::Affine:
-    c.coded = true;
-    return unfoldAffine(term, width, c, error);
-  case TermKind::Factor:
-    c.coded = true;
-    c.rank = term.rank.value;
-    c.factorElem = term.elemIsAct ? act : term.elem;
-    return bound(term.rank, "rank", 1, width, error);
-  case TermKind::Rotated:
-    c.coded = c.rotated = true;
-    if ((width & (width - 1)) != 0) {
-      error = "expected a power of two of values per row under rotated<..., hadamard>, got " + std::to_string(width);
-    } else if (term.inner->kind != TermKind::Affine) {
-      error = "expected an affine term inside rotated<..., hadamard>, got '" + term.inner->str() + "'";
-    }
-    return error.empty() && unfold(*term.inner, width, act, c, error);
-  case TermKind::Recent:
-    c.coded = true;
-    c.keep = term.keep.value;
-    c.block = term.block.value;
-    return bound(term.keep, "keep", 0, 1 << 20, error) && bound(term.block, "block", 1, 1 << 20, error) &&
-           unfold(*term.inner, width, act, c, error);
-  case TermKind::Sinks:
-    c.coded = true;
-    c.sinks = term.count.value;
-    return bound(term.count, "sinks", 0, 1 << 20, error) && unfold(*term.inner, width, act, c, error);
-  }
-  return false;
-}
-
-} // namespace detail
-
-inline std::optional<ColumnLayout> computeColumnLayout(const StorageTerm &term, int64_t width, ElementType act, std::string &error) {
-  error.clear();
-  ColumnLayout c;
-  c.width = width;
-  c.exactElem = act;
-  if (!detail::unfold(term, width, act, c, error)) {
-    return std::nullopt;
-  }
-  if (!c.coded) {
-    c.segments.push_back(detail::denseSegment(SegmentKind::Exact, defaultRowsPerPage, width, c.exactElem));
-    return c;
-  }
-  if (!c.affine() && c.rank == 0) {
-    error = "expected an affine or factor term inside recent<> or sinks<>, got '" + term.str() + "'";
-    return std::nullopt;
-  }
-  if (c.granule() > 1 && (c.block % c.granule() != 0 || c.sinks % c.granule() != 0)) {
-    error = "expected recent block and sinks to be multiples of the token tile " + std::to_string(c.granule()) + ", got block " +
-            std::to_string(c.block) + ", sinks " + std::to_string(c.sinks);
-    return std::nullopt;
-  }
-  int64_t codedRows = detail::alignTo(defaultRowsPerPage, c.granule());
-  if (c.sinks > 0) {
-    c.segments.push_back(detail::denseSegment(SegmentKind::Sinks, exactRowsPerPageOfCodedColumn, width, act));
-  }
-  if (c.rank > 0) {
-    c.segments.push_back(detail::denseSegment(SegmentKind::Coded, codedRows, c.rank, c.factorElem));
-  } else {
-    c.segments.push_back(detail::affineSegment(c, codedRows));
-  }
-  c.segments.push_back(detail::denseSegment(SegmentKind::Exact, exactRowsPerPageOfCodedColumn, width, act));
-  return c;
-}
-
 } // namespace kvcache::abi
+
+#include "runtime/abi/StorageLayoutOf.h"

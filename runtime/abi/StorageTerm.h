@@ -5,14 +5,16 @@
 // StorageLayout.h derives from it the layout, the bits per row and the granule. No MLIR here.
 //
 //   S ::= elem | act                                        f32 f16 bf16 i32 ...; `act` = the model's type
-//       | affine<bits, tile(axis:n), min_T|zp_T|none, scale_T, [clip(c),] lsb(axis)>
+//       | affine<bits, tile(axis:n, ..), min_T|zp_T|none, scale_T, [clip(c),] lsb(axis)>
 //       | factor<rank, T>                                   row = coeff . basis^T + mean (basis, mean: artefacts of the state)
 //       | rotated<S, hadamard>                              row = H . S, H the orthonormal Hadamard matrix of the row
 //       | recent<S, keep(k), block(b)>                      newest rows exact; while exact rows >= k + b, code the oldest b
 //       | sinks<S, n>                                       the first n rows exact
 //
-// axis is `token` or `channel` (all feature axes of the column, flattened). Extents are integers or
-// symbols (geometry or parameters) that are bound at `specialized`.
+// tile(token:n) and tile(channel:n) run over one axis; `channel` then means all feature axes of the column, flattened.
+// tile(token:a, channel:b) or tile(head:*, channel:b) runs over several: each axis is itself, one that is not named is not
+// shared, and `*` is the whole axis (of tokens: the rows that are coded together). Extents are integers or symbols
+// (geometry or parameters) that are bound at `specialized`, where such a tile also learns its axes: head:2 of 8.
 
 #pragma once
 
@@ -23,6 +25,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kvcache::abi {
 
@@ -36,6 +39,14 @@ struct Extent {
   bool operator==(const Extent &other) const { return value == other.value && symbol == other.symbol; }
 };
 
+/// A tile along one of several axes.
+struct TileExtent {
+  std::string axis;   ///< token, or the kind of a feature axis
+  Extent size;        ///< rows, or values along the axis, that share scale and zero
+  bool whole = false; ///< `*`
+  int64_t of = 0;     ///< extent of the feature axis; 0 while that is not known
+};
+
 enum class TileAxis : uint8_t { Token, Channel };
 enum class ZeroKind : uint8_t { None, Min, Point };
 enum class TermKind : uint8_t { Dense, Affine, Factor, Rotated, Recent, Sinks };
@@ -45,7 +56,8 @@ struct StorageTerm {
   TermKind kind = TermKind::Dense;
   ElementType elem = ElementType::F16; ///< Dense, Factor
   bool elemIsAct = false;              ///< Dense, Factor: elem is the symbol `act`
-  Extent bits, tile;                   ///< Affine
+  Extent bits, tile;                   ///< Affine; `tile` and `tileAxis` of a tile over one axis
+  std::vector<TileExtent> tiles;       ///< Affine: a tile over several axes, or of a whole one
   TileAxis tileAxis = TileAxis::Channel;
   TileAxis packAxis = TileAxis::Channel;
   ZeroKind zero = ZeroKind::Min;
@@ -58,6 +70,7 @@ struct StorageTerm {
   std::shared_ptr<const StorageTerm> inner; ///< Rotated, Recent, Sinks
 
   std::string str() const;
+  std::string tilesText() const;
 };
 
 /// Parses `text`; on failure returns null and says in `error` what was expected and where.
@@ -67,13 +80,22 @@ std::shared_ptr<const StorageTerm> parseStorageTerm(std::string_view text, std::
 
 inline std::string axisName(TileAxis axis) { return axis == TileAxis::Token ? "token" : "channel"; }
 
+inline std::string StorageTerm::tilesText() const {
+  std::string text;
+  for (const TileExtent &t : tiles) {
+    text += (text.empty() ? "" : ", ") + t.axis + ":" + (t.whole ? "*" : t.size.str());
+    text += t.of > 0 ? " of " + std::to_string(t.of) : "";
+  }
+  return text;
+}
+
 inline std::string StorageTerm::str() const {
   std::string element = elemIsAct ? "act" : std::string(nameOf(elem));
   switch (kind) {
   case TermKind::Dense:
     return element;
   case TermKind::Affine: {
-    std::string text = "affine<" + bits.str() + ", tile(" + axisName(tileAxis) + ":" + tile.str() + "), ";
+    std::string text = "affine<" + bits.str() + ", tile(" + (tiles.empty() ? axisName(tileAxis) + ":" + tile.str() : tilesText()) + "), ";
     if (zero == ZeroKind::None) {
       text += "none";
     } else {

@@ -145,10 +145,59 @@ private:
     return keyword("keep") && take('(') && extent(term.keep) && take(')') && take(',') && keyword("block") && take('(') &&
            extent(term.block) && take(')');
   }
+  bool peek(char c) {
+    skipSpace();
+    return pos_ < text_.size() && text_[pos_] == c;
+  }
+  /// axis:n [of extent], axis:*
+  bool parseTile(TileExtent &tile) {
+    tile.axis = word();
+    if (peek('.')) { // a basis tag, as in axis()
+      ++pos_;
+      word();
+    }
+    if (tile.axis.empty() || !take(':')) {
+      return fail("the axis of a tile"), false;
+    }
+    tile.whole = peek('*');
+    if (tile.whole) {
+      ++pos_;
+    } else if (!extent(tile.size)) {
+      return false;
+    }
+    size_t before = pos_;
+    if (word() != "of") {
+      pos_ = before;
+      return true;
+    }
+    Extent of;
+    if (!extent(of) || !of.isBound() || of.value < 1) {
+      return fail("the extent of the axis after 'of'"), false;
+    }
+    tile.of = of.value;
+    return true;
+  }
+  /// The list in tile(..), its closing bracket included.
+  bool parseTiles(StorageTerm &term) {
+    std::vector<TileExtent> tiles;
+    do {
+      tiles.emplace_back();
+      if (tiles.size() > 8 || !parseTile(tiles.back())) {
+        return fail("at most 8 axes of a tile"), false;
+      }
+    } while (peek(',') && take(','));
+    const TileExtent &first = tiles.front();
+    if (tiles.size() == 1 && !first.whole && first.of == 0 && (first.axis == "token" || first.axis == "channel")) {
+      term.tileAxis = first.axis == "token" ? TileAxis::Token : TileAxis::Channel;
+      term.tile = first.size;
+    } else {
+      term.tiles = std::move(tiles);
+    }
+    return take(')');
+  }
   bool parseAffine(StorageTerm &term) {
     term.kind = TermKind::Affine;
-    if (!(take('<') && extent(term.bits) && take(',') && keyword("tile") && take('(') && axis(term.tileAxis) && take(':') &&
-          extent(term.tile) && take(')') && take(','))) {
+    if (!(take('<') && extent(term.bits) && take(',') && keyword("tile") && take('(') && parseTiles(term) && take(','))) {
       return false;
     }
     std::string zero = word();

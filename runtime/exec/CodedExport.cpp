@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 namespace kvcache::rt {
 
@@ -31,19 +32,25 @@ public:
   CodedRows read() {
     bool overTokens = layout_.tileAxis == abi::TileAxis::Token;
     int64_t units = (rows_.rows + unitRows_ - 1) / unitRows_;
-    int64_t firstGroup = overTokens ? slice_.firstChannel : slice_.firstChannel / layout_.tile;
-    int64_t end = slice_.firstChannel + slice_.channels;
-    int64_t groups = (overTokens ? end : (end + layout_.tile - 1) / layout_.tile) - firstGroup;
-    rows_.groupShape = {units, groups};
+    // The groups that the slice lies in, ascending.
+    std::set<int64_t> groups;
+    for (int64_t j = slice_.firstChannel; j < slice_.firstChannel + slice_.channels; ++j) {
+      groups.insert(overTokens ? j : layout_.groupOf(j));
+    }
+    rows_.groupShape = {units, static_cast<int64_t>(groups.size())};
     for (int64_t row = rows_.first; row < rows_.first + rows_.rows; row += unitRows_) {
-      append(rows_.scales, unit(PlaneRole::Scales, row), firstGroup, groups,
-             abi::bytesOf(layout_.scaleType));
-      if (layout_.zero != abi::ZeroKind::None) {
-        append(rows_.zeros, unit(PlaneRole::Zeros, row), firstGroup, groups,
-               abi::bytesOf(layout_.zeroType));
+      for (int64_t group : groups) {
+        append(rows_.scales, unit(PlaneRole::Scales, row), group, 1, abi::bytesOf(layout_.scaleType));
+        if (layout_.zero != abi::ZeroKind::None) {
+          append(rows_.zeros, unit(PlaneRole::Zeros, row), group, 1, abi::bytesOf(layout_.zeroType));
+        }
       }
-      const uint8_t *codes = unit(PlaneRole::Codes, row);
-      overTokens ? readBlock(codes) : readRow(codes);
+      if (overTokens) {
+        readBlock(unit(PlaneRole::Codes, row));
+      }
+      for (int64_t r = row; !overTokens && r < row + unitRows_; ++r) {
+        readRow(unit(PlaneRole::Codes, r));
+      }
     }
     return std::move(rows_);
   }

@@ -84,6 +84,21 @@ Group quantizeGroup(const ColumnLayout &layout, const std::vector<float> &x) {
   return group;
 }
 
+/// The values [row * width + channel] of each group, groups in the order that scales are stored in.
+std::vector<std::vector<size_t>> groupMembers(const ColumnLayout &layout, int64_t rows) {
+  bool overTokens = layout.tileAxis == TileAxis::Token;
+  int64_t unit = layout.granule(), units = (rows + unit - 1) / unit;
+  int64_t groups = overTokens ? layout.width : layout.groupsPerRow();
+  std::vector<std::vector<size_t>> members(static_cast<size_t>(units * groups));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < layout.width; ++j) {
+      int64_t group = row / unit * groups + (overTokens ? j : layout.groupOf(j));
+      members[static_cast<size_t>(group)].push_back(static_cast<size_t>(row * layout.width + j));
+    }
+  }
+  return members;
+}
+
 } // namespace
 
 StatusOr<CodedBlock> encodeRows(const ColumnLayout &layout, const std::vector<double> &exact,
@@ -126,30 +141,19 @@ StatusOr<CodedBlock> encodeRows(const ColumnLayout &layout, const std::vector<do
     rotate(x);
   }
   block.codes.assign(static_cast<size_t>(rows * width), 0);
-  bool overTokens = layout.tileAxis == TileAxis::Token;
-  int64_t outer = overTokens ? (rows + layout.tile - 1) / layout.tile : rows;
-  int64_t inner = overTokens ? width : layout.groupsPerRow();
-  for (int64_t i = 0; i < outer; ++i) {
-    for (int64_t j = 0; j < inner; ++j) {
-      std::vector<size_t> members;
-      int64_t limit = overTokens ? rows : width;
-      int64_t start = (overTokens ? i : j) * layout.tile;
-      for (int64_t m = start; m < std::min(start + layout.tile, limit); ++m) {
-        members.push_back(static_cast<size_t>(overTokens ? m * width + j : i * width + m));
-      }
-      std::vector<float> values;
-      for (size_t member : members) {
-        values.push_back(static_cast<float>(x[member]));
-      }
-      Group group = quantizeGroup(layout, values);
-      block.scales.push_back(group.scale);
-      if (layout.zero != ZeroKind::None) {
-        block.zeros.push_back(group.zero);
-      }
-      for (size_t m = 0; m < members.size(); ++m) {
-        block.codes[members[m]] = group.codes[m];
-        block.decoded[members[m]] = group.decoded[m];
-      }
+  for (const std::vector<size_t> &members : groupMembers(layout, rows)) {
+    std::vector<float> values;
+    for (size_t member : members) {
+      values.push_back(static_cast<float>(x[member]));
+    }
+    Group group = quantizeGroup(layout, values);
+    block.scales.push_back(group.scale);
+    if (layout.zero != ZeroKind::None) {
+      block.zeros.push_back(group.zero);
+    }
+    for (size_t m = 0; m < members.size(); ++m) {
+      block.codes[members[m]] = group.codes[m];
+      block.decoded[members[m]] = group.decoded[m];
     }
   }
   if (layout.rotated) {

@@ -10,6 +10,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
@@ -48,11 +50,11 @@ std::string mlir::kvcache::cpu::whyNotEncode(const abi::ColumnLayout &column) {
   if (column.zero == abi::ZeroKind::Point && column.zeroType == abi::ElementType::I64) {
     return "expected a zero point of at most 32 bits, got zp_i64";
   }
-  if (column.rotated && column.tileAxis == abi::TileAxis::Token &&
-      column.tile * column.width > maxScratchValues) {
+  bool rowsInScratch = column.rotated || !column.tiles.empty();
+  if (rowsInScratch && column.granule() * column.width > maxScratchValues) {
     return "expected at most " + std::to_string(maxScratchValues) +
-           " values in a rotated tile over tokens, got " +
-           std::to_string(column.tile * column.width);
+           " values in a rotated tile over tokens or in a tile over several axes, got " +
+           std::to_string(column.granule() * column.width);
   }
   return {};
 }
@@ -70,19 +72,30 @@ public:
     if (layout.rank > 0) {
       factor = {k.arg("basis"), k.arg("mean"), head, layout.width, layout.rank};
       scratch = stackF32(k, layout.width);
-    } else if (layout.rotated && overTokens()) {
-      scratch = stackF32(k, layout.tile * layout.width);
+    } else if (overSeveral() || (layout.rotated && overTokens())) {
+      scratch = stackF32(k, layout.granule() * layout.width);
+    }
+    if (overSeveral()) {
+      groupMax = stackF32(k, layout.groupsPerRow());
+      groupMin = stackF32(k, layout.groupsPerRow());
+      channelMax = stackF32(k, layout.width);
+      channelMin = stackF32(k, layout.width);
     }
   }
 
   bool overTokens() const { return layout.affine() && layout.tileAxis == abi::TileAxis::Token; }
+  bool overSeveral() const { return !layout.tiles.empty(); }
   /// A multiple of the tile, so that a tile belongs to one task.
   int64_t blockRows() const {
-    return overTokens() ? (encodeBlockRows + layout.tile - 1) / layout.tile * layout.tile
-                        : encodeBlockRows;
+    int64_t rows = layout.granule();
+    return (encodeBlockRows + rows - 1) / rows * rows;
   }
 
   void encodeRows(Value lo, Value hi) {
+    if (overSeveral()) {
+      k.forLoop(lo, hi, k.index(layout.tileRows), [&](Value first) { encodeBlock(first); });
+      return;
+    }
     if (overTokens()) {
       k.forLoop(lo, hi, k.index(layout.tile), [&](Value first) { encodeTile(first); });
       return;
@@ -212,16 +225,23 @@ private:
   // ---- tile over tokens
   // -----------------------------------------------------------------------------------------
 
+  /// Brings the rows [first, first + granule), rotated where they are, to the scratch.
+  void rowsToScratch(Value first) {
+    k.forLoop(k.index(layout.granule()), [&](Value t) {
+      SmallVector<Value> values = loadRow(store.unit(exact, abi::PlaneRole::Rows, k.add(first, t)));
+      for (auto [chunk, value] : llvm::zip(chunks, values)) {
+        k.storeF32(value, scratch, k.add(k.mul(t, layout.width), chunk.start));
+      }
+    });
+  }
+  Value scratchChunk(Value t, ChannelChunk chunk) {
+    return k.loadF32(scratch, k.add(k.mul(t, layout.width), chunk.start), {}, chunk.size);
+  }
+
   /// Codes the rows [first, first + tile).
   void encodeTile(Value first) {
     if (layout.rotated) {
-      k.forLoop(k.index(layout.tile), [&](Value t) {
-        SmallVector<Value> values =
-            loadRow(store.unit(exact, abi::PlaneRole::Rows, k.add(first, t)));
-        for (auto [chunk, value] : llvm::zip(chunks, values)) {
-          k.storeF32(value, scratch, k.add(k.mul(t, layout.width), chunk.start));
-        }
-      });
+      rowsToScratch(first);
     }
     bool inOnePage = exact.layout->rowsPerPage % layout.tile == 0;
     Value rowPage = inOnePage ? store.page(exact, first) : Value();
@@ -229,7 +249,7 @@ private:
     for (ChannelChunk chunk : chunks) {
       encodeTileChunk(first, page, chunk, [&](Value t) -> Value {
         if (layout.rotated) {
-          return k.loadF32(scratch, k.add(k.mul(t, layout.width), chunk.start), {}, chunk.size);
+          return scratchChunk(t, chunk);
         }
         Value row = k.add(first, t);
         return loadChunk(store.unit(exact, abi::PlaneRole::Rows, row,
@@ -274,6 +294,93 @@ private:
     });
   }
 
+  // ---- tile over several axes
+  // ---------------------------------------------------------------------------------
+
+  /// Codes the rows [first, first + tileRows).
+  void encodeBlock(Value first) {
+    rowsToScratch(first);
+    for (ChannelChunk chunk : chunks) {
+      Value start = scratchChunk(k.index(0), chunk);
+      SmallVector<Value> ends =
+          k.forLoop(k.index(1), k.index(layout.tileRows), k.index(1), {start, start},
+                    [&](Value t, ValueRange carried) {
+                      Value x = scratchChunk(t, chunk);
+                      return SmallVector<Value>{k.max(carried[0], x), k.min(carried[1], x)};
+                    });
+      k.storeF32(ends[0], channelMax, k.index(chunk.start));
+      k.storeF32(ends[1], channelMin, k.index(chunk.start));
+    }
+    double infinity = std::numeric_limits<double>::infinity();
+    k.forLoop(k.index(layout.groupsPerRow()), [&](Value group) {
+      k.store(k.f32(-infinity), groupMax, group);
+      k.store(k.f32(infinity), groupMin, group);
+    });
+    k.forLoop(k.index(layout.width), [&](Value j) {
+      Value group = groupIndex(j);
+      k.store(k.max(k.load(groupMax, group), k.load(channelMax, j)), groupMax, group);
+      k.store(k.min(k.load(groupMin, group), k.load(channelMin, j)), groupMin, group);
+    });
+    Value page = store.page(coded, first);
+    storeGroups(first, page);
+    k.forLoop(k.index(layout.tileRows), [&](Value t) {
+      Value codesAt = store.unit(coded, abi::PlaneRole::Codes, k.add(first, t), page);
+      for (ChannelChunk chunk : chunks) {
+        Value zero = layout.zero == abi::ZeroKind::None ? Value() : groupLanes(groupMin, chunk);
+        Value codes =
+            quantizer.codes(scratchChunk(t, chunk), zero, groupLanes(groupMax, chunk));
+        pack(codes, k.add(codesAt, chunk.start * layout.bits / 8));
+      }
+    });
+  }
+
+  /// Stores scale and zero of each group; groupMax then holds divisors, groupMin zeros.
+  void storeGroups(Value first, Value page) {
+    Value scaleAt = store.unit(coded, abi::PlaneRole::Scales, first, page);
+    bool zeros = layout.zero != abi::ZeroKind::None;
+    Value zeroAt = zeros ? store.unit(coded, abi::PlaneRole::Zeros, first, page) : Value();
+    k.forLoop(k.index(layout.groupsPerRow()), [&](Value group) {
+      GroupParameters parameters =
+          quantizer.parameters(k.load(groupMax, group), k.load(groupMin, group));
+      store.storeScalar(parameters.scale,
+                        k.add(scaleAt, k.mul(group, abi::bytesOf(layout.scaleType))),
+                        layout.scaleType);
+      k.store(parameters.divisor, groupMax, group);
+      if (zeros) {
+        store.storeScalar(quantizer.storedZero(parameters.zero),
+                          k.add(zeroAt, k.mul(group, abi::bytesOf(layout.zeroType))),
+                          layout.zeroType);
+        k.store(parameters.zero, groupMin, group);
+      }
+    });
+  }
+
+  /// The group of value `j` of a row.
+  Value groupIndex(Value j) {
+    Value group = k.index(0);
+    int64_t stride = 1;
+    for (const abi::ColumnLayout::Tile &tile : llvm::reverse(layout.tiles)) {
+      Value place = k.floorDiv(k.rem(j, tile.extent), tile.size);
+      group = k.add(group, k.mul(place, stride));
+      stride *= (tile.extent + tile.size - 1) / tile.size;
+      j = k.floorDiv(j, tile.extent);
+    }
+    return group;
+  }
+
+  /// What `perGroup` holds for the group of each channel of a chunk.
+  Value groupLanes(Value perGroup, ChannelChunk chunk) {
+    SmallVector<int32_t> which;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      int64_t channel = chunk.start + std::min(lane, chunk.size - 1);
+      which.push_back(static_cast<int32_t>(layout.groupOf(channel)));
+    }
+    Value offsets = arith::ConstantOp::create(
+        k.builder(), k.loc(),
+        DenseElementsAttr::get(k.vec(k.i32Type()), ArrayRef<int32_t>(which)));
+    return k.extractLanes(k.gather(perGroup, k.index(0), offsets), 0, chunk.size);
+  }
+
   KernelBuilder &k;
   StoreAccess &store;
   const abi::ColumnLayout &layout;
@@ -282,6 +389,7 @@ private:
   SegmentAccess exact, coded;
   FactorAccess factor;
   Value scratch;
+  Value groupMax, groupMin, channelMax, channelMin; ///< tile over several axes
 };
 
 } // namespace

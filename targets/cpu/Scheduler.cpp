@@ -224,15 +224,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
       return phase.emitError() << "'@" << symbol.getValue()
                                << "' is neither a state nor an artefact";
     }
-    TensorPlace place;
-    SmallVector<Extent> dims;
-    for (AxisAttr axis : axesOf(argument)) {
-      dims.push_back(Extent::of(axis.getInteger().value_or(1)));
-      place.axes.push_back(axis);
-      place.places.push_back({dims.back(), -1, -1, {}});
-    }
-    place.buffer = builder_.roleBuffer(proto::Buffer::TENSOR, symbol.getValue(), ElementType::F32, dims);
-    tensors_[argument] = place;
+    tensors_[argument] = placeArtefact(symbol.getValue(), axesOf(argument));
     return success();
   }
 

@@ -159,6 +159,18 @@ private:
 
   ScheduleContext &context_;
   ProgramBuilder builder_;
+  // SchedulerEncode.cpp
+  /// The encoder of a column; null when it has none.
+  EncoderOp encoderOf(const StorePlace &store, StringRef column);
+  /// The buffer of an artefact, dense over `axes`.
+  TensorPlace placeArtefact(StringRef name, ArrayRef<AxisAttr> axes);
+  /// Replaces the due rows of a column by what the encoder makes of them, in `tasks` tasks a head.
+  LogicalResult runEncoder(EncoderOp encoder, const StorePlace &store, int column, int due,
+                           int dueRows, int64_t tasks);
+
+  /// Makes the value of a named result of the program one that later programs can bind.
+  /// Binds a named result of an earlier program; false when there is none.
+
   std::string name_;
   std::string phaseName_;
   int kernelCount_ = 0;

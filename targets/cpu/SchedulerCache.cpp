@@ -176,15 +176,19 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
     int due = builder_.newBuffer("due", ElementType::I64, {Extent::of(store.heads), Extent::of(2)});
     int dueRows = builder_.newSlot();
     builder_.beginCode(store.index, store.names[column], due, dueRows);
+    int64_t tasks = builder_.kind() == proto::Program::PROMPT_END ? eventBlocks : 1;
+    LogicalResult transformed = success();
     builder_.guarded(dueRows, [&] {
+      if (EncoderOp encoder = encoderOf(store, store.names[column])) {
+        transformed = runEncoder(encoder, store, static_cast<int>(column), due, dueRows, tasks);
+      }
       EmittedKernel kernel = emitEncode(
           context_.kernels, kernelName("encode_" + store.names[column]), store.layouts, column);
       KernelOperands operands;
       operands.heads = store.heads;
       operands.stores["store"] = store.index;
       operands.buffers["due"] = due;
-      operands.words["blocks"] =
-          Extent::of(builder_.kind() == proto::Program::PROMPT_END ? eventBlocks : 1);
+      operands.words["blocks"] = Extent::of(tasks);
       factorOperands(store, store.names[column], operands, "basis", "mean");
       std::vector<std::string> ops{"kvcache.quantize.encode"};
       if (layout.rank > 0) {
@@ -197,6 +201,9 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
       launch.setReadBytesPerRow(static_cast<int64_t>(layout.bitsPerExactRow() / 8));
       launch.setWriteBytesPerRow(static_cast<int64_t>(layout.bitsPerCodedRow() / 8));
     });
+    if (failed(transformed)) {
+      return failure();
+    }
     builder_.endCode(store.index, store.names[column], due);
   }
   return success();

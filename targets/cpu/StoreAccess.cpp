@@ -221,12 +221,36 @@ Value StoreAccess::groupValues(const SegmentAccess &segment, abi::PlaneRole role
                                 : k_.intToF32(loadI32(at, elem, chunk.size));
   }
   SmallVector<Value> values;
+  if (!column.tiles.empty()) {
+    return blockGroupValues(base, elem, column, chunk);
+  }
   auto [first, end] = groupsOf(chunk, column.tile);
   for (int64_t group = first; group < end; ++group) {
     Value value = loadScalar(k_.add(base, group * bytes), elem);
     values.push_back(isFloatElement(elem) ? value : k_.intToF32(value));
   }
   return spreadGroups(values, chunk, column.tile);
+}
+
+Value StoreAccess::blockGroupValues(Value base, abi::ElementType elem,
+                                    const abi::ColumnLayout &column, ChannelChunk chunk) {
+  Value spread;
+  SmallVector<int64_t> seen;
+  for (int64_t lane = 0; lane < chunk.size; ++lane) {
+    int64_t group = column.groupOf(chunk.start + lane);
+    if (llvm::is_contained(seen, group)) {
+      continue;
+    }
+    seen.push_back(group);
+    SmallVector<bool> ofGroup;
+    for (int64_t other = 0; other < chunk.size; ++other) {
+      ofGroup.push_back(column.groupOf(chunk.start + other) == group);
+    }
+    Value value = loadScalar(k_.add(base, group * abi::bytesOf(elem)), elem);
+    value = k_.broadcast(isFloatElement(elem) ? value : k_.intToF32(value), chunk.size);
+    spread = spread ? k_.select(constantMask(k_, ofGroup), value, spread) : value;
+  }
+  return spread;
 }
 
 Value StoreAccess::loadScales(const SegmentAccess &segment, Value row, Value page,

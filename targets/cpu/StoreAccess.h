@@ -146,6 +146,9 @@ private:
   Value viewWord(Value index);
   Value groupValues(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row,
                     Value page, ChannelChunk chunk);
+  /// Group values, at `base`, of a tile over several axes.
+  Value blockGroupValues(Value base, ::kvcache::abi::ElementType elem,
+                         const ::kvcache::abi::ColumnLayout &column, ChannelChunk chunk);
 
   KernelBuilder &k_;
   ArrayRef<::kvcache::abi::ColumnLayout> columns_;

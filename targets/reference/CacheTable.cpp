@@ -316,15 +316,66 @@ Status CacheTable::gather(const Tensor &index) {
   return Status::ok();
 }
 
-Status CacheTable::commit(const FactorLookup &factor) {
+int64_t CacheTable::dueRows(size_t c, size_t l) const {
+  const CodedColumn &coded = lists[l].coded[c];
+  return std::max<int64_t>(
+      0, schema->columns[c].layout.codedRowsAfterCommit(lists[l].rows()) - coded.rows);
+}
+
+Status CacheTable::applyEncoder(size_t c, const RowEncoder &encoder) {
+  const ColumnSchema &column = schema->columns[c];
+  const ColumnLayout &layout = column.layout;
+  std::vector<int64_t> blocks;
+  for (size_t l = 0; l < lists.size(); ++l) {
+    blocks.push_back(dueRows(c, l) / layout.block);
+  }
+  int64_t most = *std::max_element(blocks.begin(), blocks.end());
+  if (most == 0) {
+    return Status::ok();
+  }
+  std::vector<Axis> axes = schema->lead;
+  axes.push_back({"page", most});
+  axes.push_back({"token", layout.block});
+  axes.insert(axes.end(), column.features.begin(), column.features.end());
+  Tensor rows(axes);
+  rows.ragged = "page";
+  rows.lengths = blocks;
+  int64_t stride = most * layout.block * layout.width;
+  auto firstOf = [&](size_t l) {
+    const CodedColumn &coded = lists[l].coded[c];
+    int64_t first = (coded.rows == 0 ? layout.sinks : coded.first) + coded.rows;
+    return lists[l].columns[c].begin() + first * layout.width;
+  };
+  for (size_t l = 0; l < lists.size(); ++l) {
+    int64_t values = blocks[l] * layout.block * layout.width;
+    std::copy(firstOf(l), firstOf(l) + values,
+              rows.values.begin() + static_cast<int64_t>(l) * stride);
+  }
+  StatusOr<Tensor> encoded = encoder(rows);
+  KVCACHE_RETURN_IF_ERROR(encoded.status());
+  for (size_t l = 0; l < lists.size(); ++l) {
+    auto to = firstOf(l);
+    auto from = encoded->values.begin() + static_cast<int64_t>(l) * stride;
+    for (int64_t i = 0; i < blocks[l] * layout.block * layout.width; ++i) {
+      to[i] = rt::reference::roundTo(layout.exactElem, from[i]);
+    }
+  }
+  return Status::ok();
+}
+
+Status CacheTable::commit(const FactorLookup &factor,
+                          const std::map<std::string, RowEncoder> &encoders) {
   for (size_t c = 0; c < schema->columns.size(); ++c) {
     const ColumnSchema &column = schema->columns[c];
     int64_t width = column.layout.width;
+    if (auto encoder = encoders.find(column.name); encoder != encoders.end()) {
+      KVCACHE_RETURN_IF_ERROR(applyEncoder(c, encoder->second));
+    }
     for (size_t l = 0; l < lists.size(); ++l) {
       RowList &list = lists[l];
       CodedColumn &coded = list.coded[c];
-      int64_t due = column.layout.codedRowsAfterCommit(list.rows()) - coded.rows;
-      if (due <= 0) {
+      int64_t due = dueRows(c, l);
+      if (due == 0) {
         continue;
       }
       if (coded.rows == 0) {

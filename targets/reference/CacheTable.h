@@ -16,6 +16,7 @@
 #include "runtime/reference/Families.h"
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,10 @@ struct RowList {
 using FactorLookup =
     std::function<StatusOr<rt::reference::FactorSide>(const ColumnSchema &, int64_t list)>;
 
+/// What is coded of the rows [lead.., page, token, features..] of a column that are due; pages are
+/// their blocks, of a length for each list.
+using RowEncoder = std::function<StatusOr<Tensor>(const Tensor &rows)>;
+
 struct CacheTable {
   std::shared_ptr<const CacheSchema> schema;
   std::vector<RowList> lists;
@@ -93,8 +98,14 @@ struct CacheTable {
   /// Keeps the rows that `index` names, in its order (ascending); an index without the lead axes
   /// applies to all lists.
   Status gather(const Tensor &index);
-  /// Codes the rows that are due in every column (StorageLayout.h, codedRowsAfterCommit).
-  Status commit(const FactorLookup &factor);
+  /// Codes the rows that are due in every column (StorageLayout.h, codedRowsAfterCommit), those of
+  /// a column in `encoders` as that makes them.
+  Status commit(const FactorLookup &factor, const std::map<std::string, RowEncoder> &encoders = {});
+
+private:
+  /// Rows of list `l` of column `c` that the next commit codes.
+  int64_t dueRows(size_t c, size_t l) const;
+  Status applyEncoder(size_t c, const RowEncoder &encoder);
 };
 
 } // namespace mlir::kvcache::reference

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 
 namespace mlir::kvcache::reference {
 
@@ -76,22 +77,25 @@ rt::CodedRows exportCodes(const ColumnLayout &layout, const CodedColumn &coded, 
                           int64_t width) {
   rt::CodedRows result;
   bool overTokens = layout.tileAxis == TileAxis::Token;
-  int64_t rowsPerUnit = overTokens ? layout.tile : 1, units = coded.rows / rowsPerUnit;
+  int64_t rowsPerUnit = layout.granule(), units = coded.rows / rowsPerUnit;
   int64_t all = overTokens ? layout.width : layout.groupsPerRow();
-  int64_t from = overTokens ? first : first / layout.tile;
-  int64_t groups = overTokens ? width : (first + width + layout.tile - 1) / layout.tile - from;
+  // The groups that values [first, first + width) lie in, ascending.
+  std::set<int64_t> own;
+  for (int64_t j = first; j < first + width; ++j) {
+    own.insert(overTokens ? j : layout.groupOf(j));
+  }
   result.first = coded.first;
   result.rows = coded.rows;
   result.scaleType = layout.scaleType;
   result.zeroType = layout.zeroType;
   result.layout = "lsb(" + ::kvcache::abi::axisName(layout.tileAxis) + ")";
-  result.groupShape = {units, groups};
+  result.groupShape = {units, static_cast<int64_t>(own.size())};
   for (int64_t row = 0; row < coded.rows; ++row) {
     auto begin = coded.codes.begin() + row * layout.width + first;
     result.codes.insert(result.codes.end(), begin, begin + width);
   }
   for (int64_t unit = 0; unit < units; ++unit) {
-    for (int64_t g = from; g < from + groups; ++g) {
+    for (int64_t g : own) {
       appendStored(result.scales, layout.scaleType,
                    coded.scales[static_cast<size_t>(unit * all + g)]);
       if (layout.zero != ZeroKind::None) {
@@ -103,7 +107,9 @@ rt::CodedRows exportCodes(const ColumnLayout &layout, const CodedColumn &coded, 
     if (overTokens) {
       packBlock(result.packed, codes, width, layout.tile, layout.bits);
     } else {
-      packRow(result.packed, codes, width, layout.bits);
+      for (int64_t row = 0; row < rowsPerUnit; ++row) {
+        packRow(result.packed, codes + row * width, width, layout.bits);
+      }
     }
   }
   return result;

@@ -261,9 +261,42 @@ Status ReferenceExecution::commit(int64_t layer, LayerState &state) const {
       continue;
     }
     CacheTable coded = **table;
-    Status status = coded.commit([&](const ColumnSchema &column, int64_t list) {
+    std::map<std::string, RowEncoder> encoders;
+    for (NamedAttribute entry : declared.getEncodeAttr() ? declared.getEncodeAttr().getValue()
+                                                         : ArrayRef<NamedAttribute>()) {
+      EncoderOp encoder = method_->encoder(cast<FlatSymbolRefAttr>(entry.getValue()).getAttr());
+      encoders[entry.getName().str()] = [this, encoder, layer](const Tensor &rows) {
+        return encodedRows(*method_, encoder, layer, rows);
+      };
+    }
+    auto factor = [&](const ColumnSchema &column, int64_t list) {
+/// What an encoder yields for the rows of a column that are due.
+static StatusOr<Tensor> encodedRows(const ReferenceMethod &method, EncoderOp encoder, int64_t layer,
+                                    const Tensor &rows) {
+  Interpreter in(method.geometry());
+  Block &block = encoder.getBlock();
+  for (auto [binding, argument] :
+       llvm::zip_equal(encoder.getBindings().getAsRange<BindingAttr>(), block.getArguments())) {
+    FlatSymbolRefAttr symbol = binding.getSymbol();
+    if (!symbol) {
+      KVCACHE_RETURN_IF_ERROR(in.set(argument, rows));
+      continue;
+    }
+    const auto &artefacts = method.artefacts[static_cast<size_t>(layer)];
+    auto found = artefacts.find(symbol.getValue().str());
+    if (found == artefacts.end()) {
+      return Status::badInput("artefact '@" + symbol.getValue().str() +
+                              "' has not been calibrated");
+    }
+    in.bind(argument, found->second);
+  }
+  KVCACHE_RETURN_IF_ERROR(in.evaluate(block, {encoder.getCodedRows()}));
+  return in.tensor(encoder.getCodedRows());
+}
+
       return method_->factor(declared, column, layer, list);
-    });
+    };
+    Status status = coded.commit(factor, encoders);
     if (!status.isOk()) {
       return Status(status.code(),
                     "state '@" + declared.getSymName().str() + "': " + status.message());

@@ -298,3 +298,7 @@ bool ReferenceMethod::needsCalibration() const {
 }
 
 } // namespace mlir::kvcache::reference
+EncoderOp ReferenceMethod::encoder(StringAttr name) const {
+  return cast<EncoderOp>(SymbolTable::lookupSymbolIn(method_, name));
+}
+

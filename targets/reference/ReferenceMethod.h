@@ -67,6 +67,8 @@ private:
   void findNeeds();
 
   rt::Geometry geometry_;
+  /// The encoder of that name, which a state names.
+  EncoderOp encoder(StringAttr name) const;
   std::unique_ptr<MLIRContext> context_;
   OwningOpRef<ModuleOp> module_;
   MethodOp method_;

@@ -141,6 +141,36 @@ kvcache.method @phase_c6 {
 
 // -----
 
+kvcache.method @phase_c7 {
+  // expected-error@+1 {{scope(model): expected a phase calibrate, allocate or select}}
+  kvcache.phase score (%B = budget : index) scope(model) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act}>
+kvcache.method @phase_cache_c7 {
+  kvcache.state @kv : !kv
+  // expected-error@+1 {{scope(model): expected what exists for all layers at once, got '@kv'}}
+  kvcache.phase allocate (%kv = @kv : !kv, %B = budget : index) scope(model) {
+    kvcache.next budget = %B : index
+  }
+}
+
+// -----
+
+!q = !kvcache.tensor<head:Hkv, group:G, query:?, channel.post:D, act>
+kvcache.method @phase_rows_c7 {
+  // expected-error@+1 {{scope(model): expected what exists for all layers at once, got 'query'}}
+  kvcache.phase select (%q = query : !q, %B = budget : index) scope(model) {
+    kvcache.next budget = %B : index
+  }
+}
+
+// -----
+
 kvcache.method @next_c1 {
   kvcache.phase score (%B = budget : index) {
     // expected-error@+1 {{expected a result out, rows, score, budget, keep or @symbol, got 'scores'}}
@@ -176,3 +206,75 @@ kvcache.compose @compose_c1 = [@a]
 
 // expected-error@+1 {{expected distinct methods, got [@a, @a]}}
 kvcache.compose @compose_twice_c1 = [@a, @a]
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+kvcache.method @encoder_c1 {
+  // expected-error@+1 {{expected a binding for each argument, of which one tensor is 'rows'}}
+  kvcache.encoder @e () {
+    kvcache.yield
+  }
+}
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+kvcache.method @encoder_role_c1 {
+  // expected-error@+1 {{expected 'rows' once, and parameters or artefacts, got 'layer'}}
+  kvcache.encoder @e (%x = rows : !x, %l = layer : index) {
+    %c = kvcache.quantize.encode %x : (!x) -> !c
+    kvcache.yield %c : !c
+  }
+}
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+kvcache.method @encoder_c2 {
+  // expected-error@+1 {{expected a region that yields the result of one quantize.encode}}
+  kvcache.encoder @e (%x = rows : !x) {
+    kvcache.yield %x : !x
+  }
+}
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = recent<affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>, keep(0), block(4)>}>
+kvcache.method @state_block_c4 {
+  kvcache.encoder @e (%x = rows : !x) {
+    %c = kvcache.quantize.encode %x : (!x) -> !c
+    kvcache.yield %c : !c
+  }
+  // expected-error@+1 {{rows of encoder 'e': expected axis 'token:4', got 'token:8'}}
+  kvcache.state @kv : !kv encode {k = @e}
+}
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act}>
+kvcache.method @state_codes_c4 {
+  kvcache.encoder @e (%x = rows : !x) {
+    %c = kvcache.quantize.encode %x : (!x) -> !c
+    kvcache.yield %c : !c
+  }
+  // expected-error@+1 {{expected @e to yield rows of the codes of column 'k', act}}
+  kvcache.state @kv : !kv encode {k = @e}
+}
+
+// -----
+
+!x = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!c = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<4, tile(channel:16), min_f16, scale_f16, lsb(channel)>>
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act}>
+kvcache.method @state_c4 {
+  // expected-error@+1 {{encode: no encoder @f in method @state_c4}}
+  kvcache.state @kv : !kv encode {k = @f}
+}

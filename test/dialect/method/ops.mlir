@@ -5,6 +5,10 @@
 !m = !kvcache.tensor<head:Hkv, channel.v:D, f32>
 !b = !kvcache.tensor<head:Hkv, channel.v:D, rank:rank, f32>
 
+!coded = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = recent<affine<bits, tile(token:4, channel:*), min_f16, scale_f16, lsb(channel)>, keep(0), block(8)>}>
+!rows = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, act>
+!codes = !kvcache.tensor<head:Hkv, page:?, token:8, channel.post:D, affine<bits, tile(token:4, channel:*), min_f16, scale_f16, lsb(channel)>>
+
 // CHECK-LABEL: kvcache.method @all info {family = "test", paper = "none"}
 kvcache.method @all info {family = "test", paper = "none"} {
   // CHECK-NEXT: kvcache.param @count = 64 : index in [1, 4096]
@@ -30,12 +34,25 @@ kvcache.method @all info {family = "test", paper = "none"} {
   kvcache.artefact @mean : !m
   // CHECK: kvcache.state @kv : !{{.*}} fixed {v = [@basis, @mean]} when(@on = true)
   kvcache.state @kv : !kv fixed {v = [@basis, @mean]} when(@on = true)
+  // CHECK: kvcache.encoder @halve (%[[X:.*]] = rows : !{{.*}}, %{{.*}} = @share : f32) {
+  kvcache.encoder @halve (%x = rows : !rows, %f = @share : f32) {
+    %y = kvcache.map "x * f" (x = %x, f = %f) : (!rows, f32) -> !rows
+    %c = kvcache.quantize.encode %y : (!rows) -> !codes
+    // CHECK: kvcache.yield %{{.*}} : !
+    kvcache.yield %c : !codes
+  }
+  // CHECK: kvcache.state @coded : !{{.*}} encode {k = @halve}
+  kvcache.state @coded : !coded encode {k = @halve}
   // CHECK: kvcache.phase score, select (%[[KV:.*]] = @kv : !{{.*}}, %{{.*}} = last_queries(count) : !{{.*}}, %{{.*}} = budget : index)
   // CHECK-SAME: layers(except(@skip)) on(prompt_end, longer(@kv, budget), step_end) when(@fn = "avg")
   kvcache.phase score, select (%kv = @kv : !kv, %q = last_queries(count) : !m, %B = budget : index) layers(except(@skip)) on(prompt_end, longer(@kv, budget), step_end) when(@fn = "avg") {
     %x = kvcache.score.norm %q over [channel.v] : (!m) -> !kvcache.tensor<head:Hkv, f32>
     // CHECK: kvcache.next budget = %{{.*}} : !{{.*}}, @kv = %[[KV]]
     kvcache.next budget = %x : !kvcache.tensor<head:Hkv, f32>, @kv = %kv : !kv
+  }
+  // CHECK: kvcache.phase allocate (%{{.*}} = budget : index) scope(model) when(@fn = "max")
+  kvcache.phase allocate (%B = budget : index) scope(model) when(@fn = "max") {
+    kvcache.next budget = %B : index
   }
   // CHECK: kvcache.phase query () {
   kvcache.phase query () {

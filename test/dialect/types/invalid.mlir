@@ -42,3 +42,8 @@ func.func private @column_twice(!kvcache.cache<append, token:?, {k = f32, k = f3
 
 // expected-error@+1 {{expected 'append'}}
 func.func private @discipline(!kvcache.cache<ring, token:?, {k = f32}>)
+
+// -----
+
+// expected-error@+1 {{expected the extent of the axis after 'of'}}
+func.func private @tile_of(!kvcache.tensor<token:?, affine<2, tile(token:4, channel:8 of D), none, scale_f16, lsb(channel)>>)

@@ -14,3 +14,5 @@ func.func private @index(!kvcache.index<head:8, token.ev:? of token.keep>)
 func.func private @position(!kvcache.index<of token>)
 // CHECK-DAG: !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = f16, pos = i32, acc = f32}>
 func.func private @cache(!kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = f16, pos = i32, acc = f32}>)
+// CHECK-DAG: !kvcache.tensor<token:?, head:8, channel.v:D, affine<4, tile(token:n, head:*, channel:16 of 64), none, scale_f16, lsb(channel)>>
+func.func private @tiles(!kvcache.tensor<token:?, head:8, channel.v:D, affine<4, tile(token:n, head:*, channel.v:16 of 64), none, scale_f16, lsb(channel)>>)

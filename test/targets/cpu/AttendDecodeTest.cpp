@@ -188,6 +188,8 @@ TEST(AttendDecode, FormatsOverShapes) {
       "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>",
       "recent<affine<4, tile(token:64), none, scale_f32, lsb(token)>, keep(0), block(64)>",
       "recent<affine<8, tile(token:4), min_f16, scale_f16, lsb(token)>, keep(0), block(4)>",
+      "recent<affine<4, tile(token:8, channel:16), min_f16, scale_f16, lsb(channel)>, keep(3), "
+      "block(16)>",
       "recent<rotated<affine<4, tile(channel:128), zp_f16, scale_f16, lsb(channel)>, hadamard>, "
       "keep(1), block(1)>",
       "recent<factor<64, bf16>, keep(9), block(4)>",

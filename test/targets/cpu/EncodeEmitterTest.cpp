@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <map>
 
 using namespace mlir::kvcache::cpu;
 using namespace mlir::kvcache::cpu::test;
@@ -50,6 +51,16 @@ const std::vector<Case> cases = {
      "keep(0), block(32)>",
      32},
     {"sinks<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, 4>", 64},
+    {"affine<4, tile(head:* of 4, channel:8 of 16), min_f16, scale_f16, lsb(channel)>", 64},
+    {"recent<affine<4, tile(token:4, channel:8), min_f16, scale_f16, lsb(channel)>, keep(0), "
+     "block(8)>",
+     64},
+    {"recent<affine<3, tile(token:*, channel:*), zp_i16, scale_f16, lsb(channel)>, keep(0), "
+     "block(6)>",
+     20, F32},
+    {"recent<rotated<affine<2, tile(token:5, channel:24), none, scale_f32, lsb(channel)>, "
+     "hadamard>, keep(0), block(5)>",
+     64, BF16},
     {"factor<16, act>", 32},
     {"factor<10, f32>", 80, BF16},
     {"factor<150, f16>", 160, F32},
@@ -169,28 +180,31 @@ private:
   void quantize(int64_t first, const std::vector<std::vector<float>> &rows) {
     auto count = static_cast<int64_t>(rows.size());
     bool overTokens = c_.tileAxis == TileAxis::Token;
-    int64_t rowStep = overTokens ? c_.tile : 1, channelStep = overTokens ? 1 : c_.tile;
-    for (int64_t row = 0; row < count; row += rowStep) {
-      for (int64_t channel = 0; channel < c_.width; channel += channelStep) {
-        quantizeGroup(first, rows, row, row + rowStep, channel,
-                      std::min(c_.width, channel + channelStep));
+    for (int64_t row = 0; row < count; row += c_.granule()) {
+      std::map<int64_t, std::vector<int64_t>> groups;
+      for (int64_t channel = 0; channel < c_.width; ++channel) {
+        groups[overTokens ? channel : c_.groupOf(channel)].push_back(channel);
+      }
+      for (const auto &[group, channels] : groups) {
+        quantizeGroup(first, rows, row, row + c_.granule(), channels);
       }
     }
   }
   void quantizeGroup(int64_t first, const std::vector<std::vector<float>> &rows, int64_t row0,
-                     int64_t row1, int64_t c0, int64_t c1) {
+                     int64_t row1, const std::vector<int64_t> &channels) {
     std::vector<float> values;
     for (int64_t row = row0; row < row1; ++row) {
-      values.insert(values.end(), rows[static_cast<size_t>(row)].begin() + c0,
-                    rows[static_cast<size_t>(row)].begin() + c1);
+      for (int64_t i : channels) {
+        values.push_back(rows[static_cast<size_t>(row)][static_cast<size_t>(i)]);
+      }
     }
     Group group = groupOf(c_, values);
-    store_.setGroup(0, PlaneRole::Scales, head_, first + row0, c0, group.scale);
+    store_.setGroup(0, PlaneRole::Scales, head_, first + row0, channels[0], group.scale);
     if (c_.zero != ZeroKind::None) {
-      store_.setGroup(0, PlaneRole::Zeros, head_, first + row0, c0, group.zero);
+      store_.setGroup(0, PlaneRole::Zeros, head_, first + row0, channels[0], group.zero);
     }
     for (int64_t row = row0; row < row1; ++row) {
-      for (int64_t i = c0; i < c1; ++i) {
+      for (int64_t i : channels) {
         store_.setCode(0, head_, first + row, i,
                        codeOf(c_, group, rows[static_cast<size_t>(row)][static_cast<size_t>(i)]));
       }
@@ -214,14 +228,14 @@ void expectEqualToReference(PagedStore &store, int64_t head, int64_t first, int6
   }
   auto block = kvcache::rt::reference::encodeRows(c, rows, end - first, nullptr);
   ASSERT_TRUE(block.isOk());
-  int64_t rowStep = c.tileAxis == TileAxis::Token ? c.tile : 1,
-          channelStep = c.tileAxis == TileAxis::Token ? 1 : c.tile;
-  int64_t groups = (c.width + channelStep - 1) / channelStep;
+  bool overTokens = c.tileAxis == TileAxis::Token;
+  int64_t groups = overTokens ? c.width : c.groupsPerRow();
   for (int64_t row = first; row < end; ++row) {
     for (int64_t i = 0; i < c.width; ++i) {
       SCOPED_TRACE("head " + std::to_string(head) + ", row " + std::to_string(row) + ", channel " +
                    std::to_string(i));
-      auto group = static_cast<size_t>((row - first) / rowStep * groups + i / channelStep);
+      auto group = static_cast<size_t>((row - first) / c.granule() * groups +
+                                       (overTokens ? i : c.groupOf(i)));
       ASSERT_EQ(store.code(0, head, row, i),
                 block->codes[static_cast<size_t>((row - first) * c.width + i)]);
       ASSERT_EQ(store.group(0, PlaneRole::Scales, head, row, i), block->scales[group]);

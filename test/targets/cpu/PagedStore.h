@@ -240,7 +240,7 @@ private:
                                                int64_t channel) {
     const ColumnLayout &layout = column(c);
     ElementType elem = layout.segment(SegmentKind::Coded)->plane(role)->elem;
-    int64_t group = layout.tileAxis == abi::TileAxis::Channel ? channel / layout.tile : channel;
+    int64_t group = layout.tileAxis == abi::TileAxis::Channel ? layout.groupOf(channel) : channel;
     return {unit(c, SegmentKind::Coded, role, head, row) + group * abi::bytesOf(elem), elem};
   }
 

@@ -44,6 +44,9 @@ const std::vector<Case> cases = {
      F16, false},
     {"recent<affine<8, tile(token:48), none, scale_f16, lsb(token)>, keep(0), block(48)>", 32, F32,
      false},
+    {"recent<affine<4, tile(token:9, channel:24), zp_u8, scale_f16, lsb(channel)>, keep(0), "
+     "block(9)>",
+     64, F32, false},
     {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128, F16,
      false},
     {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16,
