@@ -33,12 +33,41 @@ static bool takesArgument(StringRef role) {
 /// Roles that exist for each layer and each event only.
 static bool isRowRole(StringRef role) {
   return llvm::is_contained(
-      {"query", "key", "value", "pos", "last_queries", "draft_queries", "layer"}, role);
+      {"query", "key", "value", "pos", "ids", "last_queries", "draft_queries", "layer"}, role);
 }
 
 bool PhaseOp::hasKind(StringRef kind) {
   return llvm::any_of(getKinds().getAsRange<StringAttr>(),
                       [&](StringAttr k) { return k.getValue() == kind; });
+}
+
+bool isResultRole(StringRef name) {
+  return llvm::is_contained({"out", "rows", "score", "budget", "keep"}, name);
+}
+
+bool isEventRole(StringRef role) {
+  return llvm::is_contained(roles, role) && role != "score" && role != "keep";
+}
+
+/// Whether a phase of the method yields a result called `name`. Phases may not have been checked yet.
+static bool anyYields(MethodOp method, StringRef name) {
+  return llvm::any_of(method.getBody().front().getOps<PhaseOp>(), [&](PhaseOp phase) {
+    auto next = phase.getBody().empty() || phase.getBlock().empty()
+                    ? NextOp()
+                    : dyn_cast<NextOp>(phase.getBlock().back());
+    return next && llvm::any_of(next.getNames(), [&](Attribute known) {
+             auto word = dyn_cast<StringAttr>(known);
+             return word && word.getValue() == name;
+           });
+  });
+}
+
+/// Whether a phase of the method has an argument of the role `name`.
+static bool anyTakes(MethodOp method, StringRef name) {
+  return llvm::any_of(method.getBody().front().getOps<PhaseOp>(), [&](PhaseOp phase) {
+    return llvm::any_of(phase.getBindings().getAsRange<BindingAttr>(),
+                        [&](BindingAttr binding) { return binding.getRole() == name; });
+  });
 }
 
 BindingAttr PhaseOp::getBinding(unsigned argument) {
@@ -74,7 +103,17 @@ static FailureOr<BindingAttr> parseBinding(OpAsmParser &parser) {
   }
   Attribute argument;
   if (succeeded(parser.parseOptionalLParen())) {
-    FailureOr<Attribute> extent = parseExtent(parser, /*allowDynamic=*/false);
+    // A request names a table, not an extent: parameters of that name are something else.
+    StringRef table;
+    FailureOr<Attribute> extent = Attribute();
+    if (role == "request") {
+      if (parser.parseKeyword(&table)) {
+        return failure();
+      }
+      extent = StringAttr::get(context, table);
+    } else {
+      extent = parseExtent(parser, /*allowDynamic=*/false);
+    }
     if (failed(extent) || parser.parseRParen()) {
       return failure();
     }
@@ -91,7 +130,7 @@ static FailureOr<TriggerAttr> parseTrigger(OpAsmParser &parser) {
     return failure();
   }
   if (succeeded(parser.parseOptionalLParen())) {
-    if (parser.parseAttribute(state) || parser.parseComma()) {
+    if (event != "chunks" && (parser.parseAttribute(state) || parser.parseComma())) {
       return failure();
     }
     FailureOr<Attribute> extent = parseExtent(parser, /*allowDynamic=*/false);
@@ -165,6 +204,17 @@ static ParseResult parsePhaseClauses(OpAsmParser &parser, OperationState &result
   return success();
 }
 
+void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings) {
+  printer << '(';
+  llvm::interleaveComma(
+      llvm::zip(block.getArguments(), bindings.getAsRange<BindingAttr>()), printer.getStream(),
+      [&](auto pair) {
+        BlockArgument argument = std::get<0>(pair);
+        printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
+      });
+  printer << ')';
+}
+
 ParseResult PhaseOp::parse(OpAsmParser &parser, OperationState &result) {
   SmallVector<Attribute> kinds;
   SmallVector<OpAsmParser::Argument> arguments;
@@ -198,17 +248,6 @@ void PhaseOp::print(OpAsmPrinter &printer) {
   printBindings(printer, getBlock(), getBindings());
   if (getExcept()) {
     printer << " layers(except(" << getExceptAttr() << "))";
-void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings) {
-  printer << '(';
-  llvm::interleaveComma(
-      llvm::zip(block.getArguments(), bindings.getAsRange<BindingAttr>()), printer.getStream(),
-      [&](auto pair) {
-        BlockArgument argument = std::get<0>(pair);
-        printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
-      });
-  printer << ')';
-}
-
   }
   if (getModelScope()) {
     printer << " scope(model)";
@@ -218,8 +257,11 @@ void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings) {
     llvm::interleaveComma(getTriggers()->getAsRange<TriggerAttr>(), printer.getStream(),
                           [&](TriggerAttr trigger) {
                             printer << trigger.getEvent();
-                            if (trigger.getState()) {
-                              printer << '(' << trigger.getState() << ", ";
+                            if (trigger.getLimit()) {
+                              printer << '(';
+                              if (trigger.getState()) {
+                                printer << trigger.getState() << ", ";
+                              }
                               printExtent(printer.getStream(), trigger.getLimit());
                               printer << ')';
                             }
@@ -245,7 +287,11 @@ static Type typeOfSymbol(Operation *symbol) {
     return artefact.getType();
   }
   if (auto param = dyn_cast<ParamOp>(symbol)) {
-    return param.getType() ? *param.getType() : Type();
+    // One of a set of texts is bound as its place in the set.
+    bool isChoice = isa<StringAttr>(param.getValue()) && param.getChoices() && !param.getType();
+    return isChoice          ? Type(IndexType::get(symbol->getContext()))
+           : param.getType() ? *param.getType()
+                             : Type();
   }
   return {};
 }
@@ -291,11 +337,15 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
 }
 
 static LogicalResult verifyTrigger(PhaseOp phase, MethodOp method, TriggerAttr trigger) {
+  if (trigger.getEvent() == "chunks") {
+    bool bad = !trigger.getLimit() || (!phase.hasKind("prefill") && !phase.hasKind("decode"));
+    return bad ? phase.emitOpError() << "expected chunks(n) of a phase prefill" : success();
+  }
   bool longer = trigger.getEvent() == "longer";
   if ((trigger.getEvent() != "prompt_end" && trigger.getEvent() != "step_end" && !longer) ||
       longer != static_cast<bool>(trigger.getState())) {
     return phase.emitOpError()
-           << "expected a trigger prompt_end, step_end or longer(@state, budget), got '"
+           << "expected a trigger prompt_end, step_end, longer(@state, budget) or chunks(n), got '"
            << trigger.getEvent() << "'";
   }
   if (!longer) {
@@ -306,6 +356,17 @@ static LogicalResult verifyTrigger(PhaseOp phase, MethodOp method, TriggerAttr t
     return phase.emitOpError() << "longer: expected a cache state, got " << trigger.getState();
   }
   return success();
+}
+
+int64_t PhaseOp::getChunkRows() {
+  for (auto trigger :
+       getTriggers().value_or(ArrayAttr::get(getContext(), {})).getAsRange<TriggerAttr>()) {
+    auto rows = dyn_cast_or_null<IntegerAttr>(trigger.getLimit());
+    if (trigger.getEvent() == "chunks" && rows) {
+      return rows.getInt();
+    }
+  }
+  return 0;
 }
 
 LogicalResult PhaseOp::verify() {
@@ -324,18 +385,30 @@ LogicalResult PhaseOp::verify() {
   }
   for (auto [binding, type] :
        llvm::zip_equal(getBindings().getAsRange<BindingAttr>(), getBlock().getArgumentTypes())) {
-    if (!llvm::is_contained(roles, binding.getRole())) { // C2
+    if (!llvm::is_contained(roles, binding.getRole()) &&
+        !anyYields(method, binding.getRole()) && !hasBase(method)) { // C2
       return emitOpError()
              << "unknown role '" << binding.getRole()
              << "', expected query, key, value, pos, ids, last_queries(n), "
                 "draft_queries(n), request(name), length, prompt_length, step, rows, layer, "
-                "layers, budget, score, keep or a symbol";
+                "layers, budget, score, keep, a symbol or a result that a phase of the method yields";
     }
     if (takesArgument(binding.getRole()) != (binding.getArgument() && !binding.getSymbol())) { // C2
       return emitOpError()
              << "expected last_queries(n), draft_queries(n) or request(name), and no argument of "
                 "other roles, got '"
              << binding.str() << "'";
+    }
+    if (binding.getRole() == "request" || binding.getRole() == "ids") { // C2
+      auto tensor = dyn_cast<AxisTensorType>(type);
+      bool table = tensor && tensor.getAxes().size() == 1 && tensor.getElementType() &&
+                   tensor.getElementType().isInteger(32);
+      bool rows = table && tensor.getAxes().front().getName() == "query";
+      if (binding.getRole() == "ids" ? !rows : !table && !type.isIntOrIndex()) {
+        return emitOpError() << binding.str() << ": expected a tensor of i32 along "
+                             << (binding.getRole() == "ids" ? "query" : "one axis, or an integer")
+                             << ", got " << type;
+      }
     }
     if (getModelScope() && (isRowRole(binding.getRole()) || isa<CacheType>(type))) { // C7
       return emitOpError() << "scope(model): expected what exists for all layers at once, got '"
@@ -438,9 +511,10 @@ LogicalResult NextOp::verify() {
     if (!word && !isa<FlatSymbolRefAttr>(name)) { // C1
       return emitOpError() << "expected a name or a symbol, got " << name;
     }
-    if (word && word != "out" && word != "score" && word != "budget" && word != "keep" &&
-        word != "rows") { // C1
-      return emitOpError() << "expected a result out, rows, score, budget, keep or @symbol, got '"
+    if (word && !isResultRole(word.getValue()) &&
+        (isEventRole(word.getValue()) || (!anyTakes(method, word.getValue()) && !hasBase(method)))) { // C1
+      return emitOpError() << "expected a result out, rows, score, budget, keep, @symbol or one that a "
+                              "phase of the method takes, got '"
                            << word.getValue() << "'";
     }
     if (!seen.insert(name).second) { // C1

@@ -20,14 +20,17 @@ namespace mlir::kvcache {
 
 using ::kvcache::abi::ElementType;
 
-static constexpr StringLiteral programKinds[] = {"prefill",  "ingest", "decode", "prompt_end",
-                                                 "step_end", "attend", "read",   "calibrate"};
+static constexpr StringLiteral programKinds[] = {"prefill",      "ingest",       "decode",
+                                                 "prompt_score", "prompt_model", "prompt_end",
+                                                 "step_end",     "attend",       "read",
+                                                 "calibrate"};
 static constexpr StringLiteral slotRoles[] = {"none",   "length",  "layer",      "layers",
                                               "budget", "rows",    "store_rows", "window_rows",
-                                              "seed",   "constant"};
+                                              "seed",   "constant", "prompt_length", "step", "tensor_extent"};
 static constexpr StringLiteral bufferRoles[] = {
     "transient", "query", "key",          "value",          "key_pre", "positions",
-    "out",       "lse",   "last_queries", "last_positions", "tensor",  "rope_inv_freq"};
+    "out",       "lse",   "last_queries", "last_positions", "tensor",  "rope_inv_freq",
+    "request", "request_rows", "request_size", "ids"};
 
 bool isSlotType(Type type) {
   auto memref = dyn_cast<MemRefType>(type);
@@ -137,6 +140,9 @@ LogicalResult ExecTensorOp::verify() {
       llvm::any_of(getExtents(), [](int64_t extent) { return extent < 1; })) { // C1
     return emitOpError("expects an element type and extents of at least 1");
   }
+  if (getCarried() && (!getExtents().empty() || getArtefact() || getValues())) { // C3
+    return emitOpError("is carried, and expects no extents and no values");
+  }
   if (!getValues()) {
     return success();
   }
@@ -163,7 +169,8 @@ LogicalResult ProgramOp::verify() {
   if (!llvm::is_contained(programKinds, getKind())) { // C1
     return emitOpError() << "has no known kind: '" << getKind() << "'";
   }
-  bool reads = getKind() == "attend" || getKind() == "read";
+  bool reads = getKind() == "attend" || getKind() == "read" || getKind() == "prompt_score" ||
+               getKind() == "prompt_model";
   WalkResult result = walk([&](Operation *op) {
     if (isa<SlotOp, BufferOp>(op) && op->getParentOp() != *this) { // C2
       return op->emitOpError("expects to stand outside guards"), WalkResult::interrupt();
@@ -178,7 +185,7 @@ LogicalResult ProgramOp::verify() {
 }
 
 void SlotOp::getAsmResultNames(function_ref<void(Value, StringRef)> setName) {
-  setName(getSlot(), getValue()            ? ("c" + Twine(signedOf(*getValue()))).str()
+  setName(getSlot(), getRole() == "constant" ? ("c" + Twine(signedOf(*getValue()))).str()
                      : getRole() == "none" ? StringRef("s").str()
                                            : getRole().str());
 }
@@ -187,12 +194,20 @@ LogicalResult SlotOp::verify() {
   if (!llvm::is_contained(slotRoles, getRole())) { // C1
     return emitOpError() << "has no known role: '" << getRole() << "'";
   }
-  if ((getRole() == "store_rows") != getStore().has_value() ||
-      (getRole() == "constant") != getValue().has_value()) { // C2
-    return emitOpError(
-        "expects a store with the role store_rows alone, and a value with the role constant alone");
+  bool extent = getRole() == "tensor_extent", rows = getRole() == "store_rows";
+  if ((rows || extent) != getSource().has_value() ||
+      (getRole() == "constant" || extent) != getValue().has_value()) { // C2
+    return emitOpError("expects a source with the roles store_rows and tensor_extent alone, and a "
+                       "value with the roles constant and tensor_extent alone");
   }
-  return getStore() ? checkStore(*this, *getStore()) : success();
+  if (rows) { // C2
+    return checkStore(*this, *getSource());
+  }
+  auto tensor = extent ? lookup<ExecTensorOp>(*this, *getSource()) : ExecTensorOp();
+  return !extent || (tensor && tensor.getCarried() && signedOf(*getValue()) >= 0)
+             ? success()
+             : emitOpError() << "names no extent of a carried tensor: '@" << *getSource() << "', "
+                             << signedOf(*getValue());
 }
 
 void BufferOp::getAsmResultNames(function_ref<void(Value, StringRef)> setName) {

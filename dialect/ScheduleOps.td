@@ -85,16 +85,19 @@ def KVCache_ExecTensorOp : KVCache_Op<"exec.tensor", [HasParent<"ExecutableOp">,
   let summary = "a persistent tensor, one instance for each layer";
   let description = [{
     `artefact`: written by calibration and shared by all sequences; `values` holds what calibration found, bytes for each
-    layer.
+    layer. `carried`: made by one program of the end of a prompt for a later one, and gone behind it; its extents are those
+    of the buffer that makes it.
 
     Constraints:
     - (C1) the element type is known and every extent at least 1
     - (C2) there are values for every layer or for none, each as long as the tensor
+    - (C3) what is carried has no extents and no values, and is no artefact
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, DenseI64ArrayAttr:$extents, StrAttr:$element, UnitAttr:$artefact,
-                       OptionalAttr<ArrayAttr>:$values);
+                       UnitAttr:$carried, OptionalAttr<ArrayAttr>:$values);
   let assemblyFormat = [{
-    $sym_name $extents `of` custom<Word>($element) (`artefact` $artefact^)? (`values` $values^)? attr-dict
+    $sym_name $extents `of` custom<Word>($element) (`artefact` $artefact^)? (`carried` $carried^)? (`values` $values^)?
+    attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -125,15 +128,17 @@ def KVCache_OutlineOp : KVCache_Op<"outline", [IsolatedFromAbove, NoTerminator, 
 def KVCache_ProgramOp : KVCache_Op<"program", [HasParent<"ExecutableOp">, IsolatedFromAbove, NoTerminator, SingleBlock]> {
   let summary = "the steps an executor runs for one layer at one point of decoding";
   let description = [{
-    Slots and buffers are numbered in the order they are declared in. `layers` empty means every layer. In programs of
-    the kinds `attend` and `read` nothing may change a store.
+    Slots and buffers are numbered in the order they are declared in. `layers` empty means every layer. `chunk_rows`: rows come
+    that many at a time, the first of a call fewer where they are no multiple. In programs of
+    the kinds `attend`, `read`, `prompt_score` and `prompt_model` nothing may change a store. `prompt_model` runs once for all layers.
 
     Constraints:
-    - (C1) the kind is prefill, ingest, decode, prompt_end, step_end, attend, read or calibrate
+    - (C1) the kind is prefill, ingest, decode, prompt_score, prompt_model, prompt_end, step_end, attend, read or calibrate
     - (C2) slots and buffers are declared at the top, outside guards
     - (C3) a program that only reads changes no store
   }];
-  let arguments = (ins StrAttr:$kind, OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$nan_check_op);
+  let arguments = (ins StrAttr:$kind, OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$nan_check_op,
+                       OptionalAttr<I64Attr>:$chunk_rows);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "custom<Word>($kind) (`layers` $layers^)? $body attr-dict";
   let hasVerifier = 1;
@@ -143,15 +148,17 @@ def KVCache_SlotOp : KVCache_Op<"slot", [HasParent<"ProgramOp">, DeclareOpInterf
   let summary = "a 64-bit cell of a program, and what it holds at the start";
   let description = [{
     `none` waits for a step to write it; `constant` holds `value`; `store_rows` the largest row count over heads of a
-    store; the other roles are numbers of the event (docs/architecture.md).
+    store; `tensor_extent` extent number `value` of what is carried for one layer; the other roles are numbers of the event
+    (docs/architecture.md).
 
     Constraints:
     - (C1) the role is known
-    - (C2) `store_rows`, and only it, names a store, which exists; `constant`, and only it, has a value
+    - (C2) `store_rows` names a store and `tensor_extent` a carried tensor, which exist; `constant` and `tensor_extent`
+      have a value
   }];
-  let arguments = (ins StrAttr:$role, OptionalAttr<FlatSymbolRefAttr>:$store, OptionalAttr<I64Attr>:$value);
+  let arguments = (ins StrAttr:$role, OptionalAttr<FlatSymbolRefAttr>:$source, OptionalAttr<I64Attr>:$value);
   let results = (outs KVCache_Slot:$slot);
-  let assemblyFormat = "custom<Word>($role) ($store^)? ($value^)? attr-dict";
+  let assemblyFormat = "custom<Word>($role) ($source^)? ($value^)? attr-dict";
   let hasVerifier = 1;
 }
 

@@ -126,6 +126,7 @@ LogicalResult Exporter::declare(Operation *op) {
     to->set_elem(elementOf(tensor.getElement()));
     to->mutable_dims()->Add(tensor.getExtents().begin(), tensor.getExtents().end());
     to->set_artefact(tensor.getArtefact());
+    to->set_carried(tensor.getCarried());
     for (Attribute values : tensor.getValues().value_or(ArrayAttr::get(op->getContext(), {}))) {
       FailureOr<std::string> bytes = bytesOf(op, values);
       if (failed(bytes)) {
@@ -189,6 +190,7 @@ LogicalResult Exporter::program(ProgramOp op) {
     program_->add_layers(layer);
   }
   program_->set_nan_check_op(static_cast<int32_t>(number(op.getNanCheckOp())));
+  program_->set_chunk_rows(number(op.getChunkRows()));
   for (Operation &inner : op.getBody().front()) {
     if (auto slot = dyn_cast<SlotOp>(inner)) {
       declareSlot(slot);
@@ -212,8 +214,9 @@ void Exporter::declareSlot(SlotOp op) {
   to->set_slot(slot);
   to->set_role(role);
   to->set_value(number(op.getValue()));
-  if (op.getStore()) {
-    to->set_index(store(*op.getStore()));
+  if (op.getSource()) {
+    to->set_index(op.getRole() == "store_rows" ? store(*op.getSource())
+                                               : tensors_.lookup(*op.getSource()));
   }
 }
 

@@ -79,6 +79,12 @@ private:
     }
     return FlatSymbolRefAttr::get(str(from_.stores(index).name()));
   }
+  FailureOr<FlatSymbolRefAttr> tensor(int32_t index) {
+    if (failed(inRange(index, from_.tensors_size(), "tensor"))) {
+      return failure();
+    }
+    return FlatSymbolRefAttr::get(str(from_.tensors(index).name()));
+  }
   FailureOr<StringAttr> column(int32_t storeIndex, int32_t index) {
     if (failed(store(storeIndex)) ||
         failed(inRange(index, from_.stores(storeIndex).columns_size(), "column"))) {
@@ -169,7 +175,7 @@ LogicalResult Importer::declare() {
     ExecTensorOp::create(
         b_, loc_, str(from.name()),
         b_.getDenseI64ArrayAttr(SmallVector<int64_t>(from.dims().begin(), from.dims().end())),
-        element(from.elem()), unit(from.artefact()),
+        element(from.elem()), unit(from.artefact()), unit(from.carried()),
         values.empty() ? ArrayAttr() : b_.getArrayAttr(values));
   }
   return success();
@@ -197,7 +203,7 @@ LogicalResult Importer::program(const proto::Program &from) {
   auto to =
       ProgramOp::create(b_, loc_, word(proto::Program::Kind_Name(from.kind())),
                         layers.empty() ? DenseI64ArrayAttr() : b_.getDenseI64ArrayAttr(layers),
-                        nonZero(from.nan_check_op()));
+                        nonZero(from.nan_check_op()), nonZero(from.chunk_rows()));
   b_.setInsertionPointToEnd(&to.getBody().emplaceBlock());
   slots_.clear();
   buffers_.clear();
@@ -229,17 +235,20 @@ LogicalResult Importer::slots(const proto::Program &from) {
   }
   for (const proto::SlotBinding *binding : bound) {
     proto::SlotBinding::Role role = binding ? binding->role() : proto::SlotBinding::NONE;
-    FlatSymbolRefAttr rowsOf;
-    if (role == proto::SlotBinding::STORE_ROWS) {
-      FailureOr<FlatSymbolRefAttr> named = store(binding->index());
+    FlatSymbolRefAttr source;
+    bool ofTensor = role == proto::SlotBinding::TENSOR_EXTENT;
+    if (role == proto::SlotBinding::STORE_ROWS || ofTensor) {
+      FailureOr<FlatSymbolRefAttr> named =
+          ofTensor ? tensor(binding->index()) : store(binding->index());
       if (failed(named)) {
         return failure();
       }
-      rowsOf = *named;
+      source = *named;
     }
     slots_.push_back(SlotOp::create(
         b_, loc_, MemRefType::get({}, b_.getI64Type()), word(proto::SlotBinding::Role_Name(role)),
-        rowsOf, role == proto::SlotBinding::CONSTANT ? i64(binding->value()) : IntegerAttr()));
+        source,
+        role == proto::SlotBinding::CONSTANT || ofTensor ? i64(binding->value()) : IntegerAttr()));
   }
   return success();
 }
@@ -270,12 +279,13 @@ LogicalResult Importer::buffer(const proto::Buffer &from) {
   if (!proto::Buffer::Role_IsValid(from.role())) {
     return bad("the role of buffer '" + from.name() + "' is not known");
   }
-  FlatSymbolRefAttr tensor;
+  FlatSymbolRefAttr named;
   if (from.role() == proto::Buffer::TENSOR) {
-    if (failed(inRange(from.index(), from_.tensors_size(), "tensor"))) {
+    FailureOr<FlatSymbolRefAttr> known = tensor(from.index());
+    if (failed(known)) {
       return failure();
     }
-    tensor = FlatSymbolRefAttr::get(str(from_.tensors(from.index()).name()));
+    named = *known;
   }
   Value memory;
   if (from.memory() != 0) {
@@ -289,7 +299,7 @@ LogicalResult Importer::buffer(const proto::Buffer &from) {
                                       MemRefType::get({ShapedType::kDynamic}, b_.getIntegerType(8)),
                                       word(proto::Buffer::Role_Name(from.role())), str(from.name()),
                                       extents, b_.getDenseI64ArrayAttr(constants),
-                                      element(from.elem()), tensor, unit(from.zeroed()), memory));
+                                      element(from.elem()), named, unit(from.zeroed()), memory));
   return success();
 }
 

@@ -5,6 +5,8 @@
 
 #include "passes/compose/Compose.h"
 
+#include "passes/compose/Scopes.h"
+
 #include "dialect/Axes.h"
 #include "dialect/KVCacheTypes.h"
 #include "dialect/MethodOps.h"
@@ -177,11 +179,11 @@ private:
     if (state.getFixedAttr()) {
       known.setFixedAttr(state.getFixedAttr());
     }
-    return success();
-  }
     if (state.getEncodeAttr()) {
       known.setEncodeAttr(state.getEncodeAttr());
     }
+    return success();
+  }
 
   LogicalResult addPhase(PhaseOp phase, MethodOp part, bool onlyMissing) {
     FailureOr<bool> exists = holds(phase, phase.getCondition());
@@ -293,7 +295,8 @@ FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request
     }
   }
   composer.retypeStates();
-  if (failed(fillDefaultPhases(target))) {
+  dropUntakenResults(target);
+  if (failed(fillDefaultPhases(target)) || failed(checkScopes(target))) {
     return failure();
   }
   return target;

@@ -12,6 +12,7 @@
 
 #include "dialect/CacheOps.h"
 #include "dialect/KVCacheTypes.h"
+#include "dialect/LayerAxis.h"
 #include "dialect/MethodOps.h"
 #include "dialect/RowOps.h"
 #include "dialect/SelectOps.h"
@@ -40,8 +41,8 @@ public:
         return failure();
       }
     }
-    if (has("score") && !has("select")) {
-      addSelect();
+    if (PhaseOp score = findScore(); score && !has("select")) {
+      addSelect(score);
     }
     if (has("select") && !has("compress")) {
       addCompress();
@@ -69,6 +70,40 @@ private:
     return {};
   }
   bool has(StringRef kind) { return static_cast<bool>(find(kind)); }
+
+  /// The first score phase that ranks: others only set columns.
+  PhaseOp findScore() {
+    for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
+      if (phase.hasKind("score") && phase.getNext().getValueFor("score")) {
+        return phase;
+      }
+    }
+    return {};
+  }
+
+  /// When any phase of the kind runs; null when all run at the end of the prompt for want of a
+  /// trigger.
+  ArrayAttr triggersOf(StringRef kind) {
+    SmallVector<Attribute> all;
+    auto add = [&](Attribute trigger) {
+      if (!llvm::is_contained(all, trigger)) {
+        all.push_back(trigger);
+      }
+    };
+    bool some = false;
+    for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
+      if (!phase.hasKind(kind)) {
+        continue;
+      }
+      if (ArrayAttr triggers = phase.getTriggersAttr()) {
+        some = true;
+        llvm::for_each(triggers, add);
+      } else {
+        add(TriggerAttr::get(context_, "prompt_end", FlatSymbolRefAttr(), Attribute()));
+      }
+    }
+    return some ? builder_.getArrayAttr(all) : ArrayAttr();
+  }
 
   // ---- types
   // ---------------------------------------------------------------------------------------------
@@ -196,12 +231,17 @@ private:
     return success();
   }
 
-  void addSelect() {
-    PhaseOp score = find("score");
+  /// The type of a result of `phase` where one layer takes it.
+  static Type typeOf(StringRef result, PhaseOp phase) {
+    Type type = phase.getNext().getValueFor(result).getType();
+    return phase.getModelScope() ? typeOfOneLayer(type) : type;
+  }
+
+  void addSelect(PhaseOp score) {
     auto type = cast<AxisTensorType>(score.getNext().getValueFor("score").getType());
     Type budget = builder_.getIndexType();
     if (PhaseOp allocate = find("allocate")) {
-      budget = allocate.getNext().getValueFor("budget").getType();
+      budget = typeOf("budget", allocate);
     }
     Block *block = addPhase("select", {{role("score"), type}, {role("budget"), budget}}, score);
     OpBuilder b = OpBuilder::atBlockEnd(block);
@@ -215,12 +255,13 @@ private:
 
   void addCompress() {
     PhaseOp select = find("select");
-    Type keep = select.getNext().getValueFor("keep").getType();
+    Type keep = typeOf("keep", select);
     SmallVector<std::pair<BindingAttr, Type>> args{{role("keep"), keep}};
     for (StateOp state : states()) {
       args.emplace_back(symbol(state.getSymName()), state.getType());
     }
     Block *block = addPhase("compress", args, select);
+    cast<PhaseOp>(block->getParentOp()).setTriggersAttr(triggersOf("select"));
     OpBuilder b = OpBuilder::atBlockEnd(block);
     std::vector<std::pair<std::string, Value>> results;
     for (auto [i, state] : llvm::enumerate(states())) {

@@ -5,9 +5,14 @@
 
 #include "passes/decompose/Programs.h"
 
+#include "dialect/Axes.h"
 #include "dialect/KVCacheTypes.h"
+#include "dialect/LayerAxis.h"
 #include "dialect/MethodOps.h"
+#include "dialect/MethodSymbols.h"
 #include "dialect/PrimitiveOps.h"
+
+#include "passes/compose/Scopes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -15,16 +20,15 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Transforms/RegionUtils.h"
 
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/Support/raw_ostream.h"
 
 #include <map>
 
 namespace mlir::kvcache {
 
 namespace {
-
-/// Results of phases that later phases of the event take instead of a role of the executor.
-bool isPhaseResult(StringRef role) { return role == "score" || role == "keep" || role == "budget"; }
 
 /// The `longer` trigger of a phase; null when it has none.
 TriggerAttr lengthTrigger(PhaseOp phase) {
@@ -38,25 +42,18 @@ TriggerAttr lengthTrigger(PhaseOp phase) {
   return {};
 }
 
-/// Whether the phase runs at `event`. Without triggers a phase runs at the end of the prompt.
-bool runsAt(PhaseOp phase, StringRef event) {
-  auto triggers = phase.getTriggersAttr();
-  if (!triggers) {
-    return event == "prompt_end";
-  }
-  return llvm::any_of(triggers, [&](Attribute trigger) {
-    StringRef name = cast<TriggerAttr>(trigger).getEvent();
-    return name == event || name == "longer";
-  });
-}
+/// What earlier programs of the event yield, by name, as a program that follows takes it.
+using Carried = llvm::StringMap<Type>;
 
 class ProgramFormer {
 public:
-  ProgramFormer(MethodOp method, StringRef kind)
-      : method_(method), builder_(OpBuilder::atBlockEnd(&method.getBody().front())) {
+  ProgramFormer(MethodOp method, StringRef kind, const Carried &carried = {},
+                bool modelScope = false)
+      : method_(method), builder_(OpBuilder::atBlockEnd(&method.getBody().front())),
+        carried_(carried) {
     program_ = PhaseOp::create(builder_, method.getLoc(), builder_.getStrArrayAttr({kind}),
                                builder_.getArrayAttr({}), FlatSymbolRefAttr(), ArrayAttr(),
-                               ConditionAttr(), /*model_scope=*/false);
+                               ConditionAttr(), modelScope);
     program_.getBody().emplaceBlock();
   }
 
@@ -105,20 +102,24 @@ public:
   }
 
   void skipLayers(FlatSymbolRefAttr except) { program_.setExceptAttr(except); }
+  void setTriggers(ArrayAttr triggers) { program_.setTriggersAttr(triggers); }
 
 private:
   /// The value a binding has at this point of the event.
   FailureOr<Value> valueOf(PhaseOp phase, BindingAttr binding, Type type) {
-    if (!binding.getSymbol() && isPhaseResult(binding.getRole())) {
-      if (Value value = results_.lookup(binding.getRole())) {
-        if (value.getType() != type) {
-          return phase.emitError() << "phase takes '" << binding.getRole() << "' as " << type
-                                   << ", but an earlier phase yields " << value.getType();
-        }
-        return value;
+    StringRef role = binding.getRole();
+    if (!binding.getSymbol()) {
+      Value made = results_.lookup(role);
+      Type known = made ? made.getType() : carried_.lookup(role);
+      if (known && known != type) {
+        return phase.emitError() << "phase takes '" << role << "' as " << type
+                                 << ", but an earlier phase yields " << known;
       }
-      if (binding.getRole() != "budget") {
-        return phase.emitError() << "phase needs '" << binding.getRole()
+      if (made) {
+        return made;
+      }
+      if (!known && !isEventRole(role)) {
+        return phase.emitError() << "phase needs '" << role
                                  << "', which no earlier phase of the event yields";
       }
     }
@@ -133,6 +134,9 @@ private:
 
   Value argumentFor(BindingAttr binding, Type type) {
     std::string key = binding.str();
+    if (binding.getRole() == "request") { // one table may be read along several axes
+      llvm::raw_string_ostream(key) << ' ' << type;
+    }
     auto [it, fresh] = arguments_.try_emplace(key, Value());
     if (fresh) {
       it->second = program_.getBlock().addArgument(type, method_.getLoc());
@@ -232,11 +236,14 @@ private:
       states_[name] = value;
     }
     // What the guarded phases yield by name is not defined outside.
-    for (StringRef name : {"score", "budget", "keep"}) {
-      if (Value value = results_.lookup(name);
-          value && value.getParentBlock() == guard.thenBlock()) {
-        results_.erase(name);
+    SmallVector<std::string> inner;
+    for (auto &[name, value] : results_) {
+      if (value.getParentBlock() == guard.thenBlock()) {
+        inner.push_back(name.str());
       }
+    }
+    for (const std::string &name : inner) {
+      results_.erase(name);
     }
     return success();
   }
@@ -258,6 +265,7 @@ private:
 
   MethodOp method_;
   OpBuilder builder_;
+  Carried carried_;
   PhaseOp program_;
   SmallVector<Attribute> bindings_;
   std::map<std::string, Value> states_;
@@ -265,6 +273,86 @@ private:
   llvm::StringMap<Value> results_;
   llvm::StringMap<bool> touched_;
 };
+
+/// The program of one event of a layer, which yields nothing but states.
+LogicalResult formEvent(MethodOp method, StringRef event, MutableArrayRef<PhaseOp> due,
+                        const Carried &carried) {
+  FlatSymbolRefAttr except;
+  for (PhaseOp phase : due) {
+    except = phase.getExceptAttr() ? phase.getExceptAttr() : except;
+  }
+  ProgramFormer former(method, event, carried);
+  if (failed(former.inlineAll(due))) {
+    return failure();
+  }
+  former.skipLayers(except);
+  former.finish({});
+  return success();
+}
+
+/// The names that phases take from others.
+SmallVector<StringRef> takenBy(ArrayRef<PhaseOp> phases) {
+  llvm::SetVector<StringRef> names;
+  for (PhaseOp phase : phases) {
+    for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+      if (!binding.getSymbol()) {
+        names.insert(binding.getRole());
+      }
+    }
+  }
+  return names.takeVector();
+}
+
+/// Every named result of a program, as `typeOf` says that a program which follows takes it.
+void carry(PhaseOp program, llvm::function_ref<Type(Type)> typeOf, Carried &carried) {
+  NextOp next = program.getNext();
+  for (auto [name, value] : llvm::zip_equal(next.getNames(), next.getValues())) {
+    if (auto word = dyn_cast<StringAttr>(name)) {
+      carried[word.getValue()] = typeOf(value.getType());
+    }
+  }
+}
+
+/// How many layers there are, as the arguments of phases of model scope have it.
+Attribute layersOf(ArrayRef<PhaseOp> phases, MLIRContext *context) {
+  for (PhaseOp phase : phases) {
+    for (Type type : phase.getBlock().getArgumentTypes()) {
+      if (typeOfOneLayer(type)) {
+        return axesOf(type).front().getExtent();
+      }
+    }
+  }
+  return SymAttr::get(context, "L");
+}
+
+/// One program for the end of a prompt, or three where something is planned for all layers.
+LogicalResult formPromptEnd(MethodOp method) {
+  PromptEnd end = promptEndOf(method);
+  if (end.model.empty()) {
+    return formEvent(method, "prompt_end", end.after, {});
+  }
+  SmallVector<StringRef> wanted = takenBy(end.model), later = takenBy(end.after);
+  for (StringRef name : later) {
+    if (!llvm::is_contained(wanted, name)) {
+      wanted.push_back(name);
+    }
+  }
+  ProgramFormer score(method, "prompt_score");
+  if (failed(score.inlineAll(end.before))) {
+    return failure();
+  }
+  PhaseOp scored = score.finish(wanted);
+  Attribute layers = layersOf(end.model, method.getContext());
+  Carried toModel, toLayer;
+  carry(scored, [&](Type type) { return typeOfAllLayers(type, layers); }, toModel);
+  carry(scored, [](Type type) { return type; }, toLayer);
+  ProgramFormer model(method, "prompt_model", toModel, /*modelScope=*/true);
+  if (failed(model.inlineAll(end.model))) {
+    return failure();
+  }
+  carry(model.finish(later), typeOfOneLayer, toLayer);
+  return formEvent(method, "prompt_end", end.after, toLayer);
+}
 
 } // namespace
 
@@ -299,24 +387,13 @@ LogicalResult formPrograms(MethodOp method) {
       return failure();
     }
     former.finish(single.results);
+    if (single.from == "prefill") {
+      former.setTriggers(source.front().getTriggersAttr()); // chunks(n)
+    }
   }
-  for (StringRef event : {"prompt_end", "step_end"}) {
-    SmallVector<PhaseOp> due;
-    FlatSymbolRefAttr except;
-    for (StringRef kind : {"score", "allocate", "select", "compress"}) {
-      for (PhaseOp phase : ofKind(kind)) {
-        if (runsAt(phase, event)) {
-          due.push_back(phase);
-          except = phase.getExceptAttr() ? phase.getExceptAttr() : except;
-        }
-      }
-    }
-    ProgramFormer former(method, event);
-    if (failed(former.inlineAll(due))) {
-      return failure();
-    }
-    former.skipLayers(except);
-    former.finish({});
+  SmallVector<PhaseOp> stepEnd = phasesAt(method, "step_end");
+  if (failed(formPromptEnd(method)) || failed(formEvent(method, "step_end", stepEnd, {}))) {
+    return failure();
   }
   for (PhaseOp phase : phases) {
     phase.erase();

@@ -14,9 +14,12 @@ class MethodOp;
 ///   prefill, decode   as written
 ///   ingest            prefill without its attention output and all that only served it
 ///   attend            the query phase
-///   prompt_end        score, allocate, select, compress of this event in a row; phases on
-///   `longer(@state, budget)` stand step_end          inside an scf.if on the row count calibrate
-///   as written
+///   prompt_end, step_end   score, allocate, select, compress of this event in a row; phases on
+///                     `longer(@state, budget)` stand inside an scf.if on the row count
+///   prompt_score, prompt_model   where phases of model scope end the prompt: what precedes them in each
+///                     layer, and they; prompt_end is then what follows in each layer. Named results
+///                     cross between the three, with an axis `layer` in front in prompt_model
+///   calibrate         as written
 /// Values flow between phases as SSA values; states are block arguments and results of `next`.
 /// Emits a diagnostic when a phase needs a result that no earlier phase of the event yields.
 LogicalResult formPrograms(MethodOp method);

@@ -97,7 +97,12 @@ Status ExecutableLoader::tensors() {
                         static_cast<ElementType>(tensor.elem()),
                         {tensor.dims().begin(), tensor.dims().end()},
                         0,
-                        tensor.artefact()};
+                        tensor.artefact(),
+                        tensor.carried()};
+    if (loaded.carried &&
+        (loaded.artefact || tensor.dims_size() != 0 || tensor.values_size() != 0)) {
+      return bad("it is carried, and has extents or values");
+    }
     KVCACHE_RETURN_IF_ERROR(inRange(tensor.elem(), 8, "element type"));
     int64_t bytes = abi::bytesOf(loaded.elem);
     for (int64_t extent : loaded.dims) {
@@ -106,7 +111,7 @@ Status ExecutableLoader::tensors() {
       }
       bytes *= extent;
     }
-    loaded.bytes = bytes;
+    loaded.bytes = loaded.carried ? 0 : bytes;
     if (tensor.values_size() != 0 && tensor.values_size() != to_.geometry_.layers) {
       return bad("expected values for " + std::to_string(to_.geometry_.layers) + " layers, got " +
                  std::to_string(tensor.values_size()));
@@ -129,6 +134,10 @@ Status ExecutableLoader::program(const proto::Program &from, int32_t number) {
   to_.programs_.push_back(std::make_unique<LoadedProgram>());
   program_ = to_.programs_.back().get();
   program_->kind = from.kind();
+  if (from.chunk_rows() < 0) {
+    return bad("expected chunk_rows of at least 0, got " + std::to_string(from.chunk_rows()));
+  }
+  program_->chunkRows = from.chunk_rows();
   program_->slots = from.slots();
   KVCACHE_RETURN_IF_ERROR(inRange(from.slots(), mostSlots, "slot count"));
   KVCACHE_RETURN_IF_ERROR(bindings(from));
@@ -154,9 +163,25 @@ Status ExecutableLoader::bindings(const proto::Program &from) {
       KVCACHE_RETURN_IF_ERROR(
           inRange(binding.index(), static_cast<int64_t>(to_.stores_.size()), "store"));
     }
+    if (binding.role() == proto::SlotBinding::TENSOR_EXTENT) {
+      KVCACHE_RETURN_IF_ERROR(
+          inRange(binding.index(), static_cast<int64_t>(to_.tensors_.size()), "tensor"));
+      KVCACHE_RETURN_IF_ERROR(inRange(binding.value(), mostSlots, "number of an extent"));
+      KVCACHE_RETURN_IF_ERROR(carries(binding.index()));
+    }
     program_->bindings.push_back(binding);
   }
   return Status::ok();
+}
+
+/// What is carried is there at the end of a prompt alone.
+Status ExecutableLoader::carries(int32_t tensor) const {
+  bool ends = program_->kind == proto::Program::PROMPT_SCORE ||
+              program_->kind == proto::Program::PROMPT_MODEL ||
+              program_->kind == proto::Program::PROMPT_END;
+  return ends && to_.tensors_[tensor].carried
+             ? Status::ok()
+             : bad("tensor '" + to_.tensors_[tensor].name + "' is carried outside of the end of a prompt");
 }
 
 Status ExecutableLoader::buffer(const proto::Buffer &from) {
@@ -175,6 +200,13 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
   if (from.role() == proto::Buffer::TENSOR) {
     KVCACHE_RETURN_IF_ERROR(
         inRange(from.index(), static_cast<int64_t>(to_.tensors_.size()), "tensor"));
+    const LoadedTensor &tensor = to_.tensors_[from.index()];
+    if (tensor.carried) {
+      KVCACHE_RETURN_IF_ERROR(carries(from.index()));
+      if (tensor.elem != loaded.elem || loaded.zeroed) {
+        return bad("buffer '" + from.name() + "' is not what tensor '" + tensor.name + "' holds");
+      }
+    }
   }
   if (from.role() == proto::Buffer::ROPE_INV_FREQ && to_.geometry_.ropeInvFreq.empty()) {
     return bad("it uses RoPE frequencies, the geometry has none");
@@ -214,7 +246,9 @@ Status ExecutableLoader::step(const proto::Step &from, int32_t left) {
   program_->steps.emplace_back();
   LoadedStep &to = program_->steps.back();
   bool readsOnly =
-      program_->kind == proto::Program::ATTEND || program_->kind == proto::Program::READ;
+      program_->kind == proto::Program::ATTEND || program_->kind == proto::Program::READ ||
+      program_->kind == proto::Program::PROMPT_SCORE ||
+      program_->kind == proto::Program::PROMPT_MODEL;
   switch (from.kind_case()) {
   case proto::Step::kKernel:
     return kernel(from.kernel(), to.kernel);
@@ -377,10 +411,10 @@ Status ExecutableLoader::ranked(const proto::Program &from) {
   KVCACHE_RETURN_IF_ERROR(inRange(r.first_slot() + 1, program_->slots + 1, "slot"));
   KVCACHE_RETURN_IF_ERROR(inRange(r.last_slot() + 1, program_->slots + 1, "slot"));
   for (int32_t b : {program_->rankedBuffer, program_->rankedCountsBuffer}) {
-    if (b >= 0 &&
-        (program_->buffers[b].elem != ElementType::F32 || program_->buffers[b].dims.empty() ||
-         program_->buffers[b].dims.size() > 2)) {
-      return bad("expected ranked scores and counts as f32 [heads, rows], or [rows] for all heads");
+    if (b >= 0 && (program_->buffers[b].elem != ElementType::F32 ||
+                   program_->buffers[b].dims.empty() || program_->buffers[b].dims.size() > 3)) {
+      return bad("expected ranked scores and counts as f32 [heads, rows] or [heads, group, rows], or "
+                 "[rows] for all heads");
     }
   }
   return Status::ok();

@@ -19,6 +19,7 @@ private:
   Status tensors();
   Status program(const proto::Program &from, int32_t number);
   Status bindings(const proto::Program &from);
+  Status carries(int32_t tensor) const;
   Status buffer(const proto::Buffer &from);
   Status step(const proto::Step &from, int32_t number);
   Status storeStep(const proto::Step &from, LoadedStep &to);

@@ -5,6 +5,7 @@
 
 #include "runtime/exec/Executor.h"
 
+#include "runtime/RowChunks.h"
 #include "runtime/exec/Kvx.h"
 
 #include <algorithm>
@@ -52,6 +53,7 @@ CompiledExecution::CompiledExecution(std::shared_ptr<ExecutionCore> core) : core
   }
   artefacts_ = std::move(artefacts);
   calibration_.resize(geometry().layers);
+  usesIds_ = executable().usesIds();
   stepsLookBack_ = looksBack(proto::Program::DECODE) || looksBack(proto::Program::STEP_END);
 }
 
@@ -99,6 +101,7 @@ Status CompiledExecution::checkRows(int64_t layer, const LayerRows &rows, bool c
   const char *missing = rows.k == nullptr           ? "keys"
                         : rows.v == nullptr         ? "values"
                         : rows.positions == nullptr ? "positions"
+                        : usesIds_ && rows.ids == nullptr && !calibrating ? "token ids"
                         : needsPreRopeKeys() && rows.kPre == nullptr && !calibrating
                             ? "keys before RoPE"
                             : nullptr;
@@ -124,6 +127,7 @@ CompiledExecution::createSequence(const SequenceOptions &options) {
   if (needsCalibration()) {
     return Status::badInput("method '" + methodName() + "' must be calibrated first");
   }
+  KVCACHE_RETURN_IF_ERROR(checkRequests(*this, options));
   return std::unique_ptr<Sequence>(std::make_unique<CompiledSequence>(core_, artefacts_, options));
 }
 
@@ -155,7 +159,24 @@ void CompiledExecution::record(CompiledSequence &sequence, int64_t layer, const 
   if (keepsQueries) {
     state.recent.append(rows.rows, rows.q, rows.positions);
   }
+  if (sequence.promptEnded_) {
+    sequence.extendRequests(state.length);
+  }
   ++sequence.version_;
+}
+
+Status CompiledExecution::feedPrompt(proto::Program::Kind kind, int64_t layer,
+                                     const std::vector<Sequence *> &sequences,
+                                     const std::vector<LayerRows> &rows) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  const std::vector<const LoadedProgram *> &programs = executable().programs(kind, layer);
+  int64_t chunk = programs.empty() ? 0 : programs.front()->chunkRows;
+  if (chunk == 0) {
+    return feed(kind, layer, sequences, rows);
+  }
+  return feedInChunks(rows, geometry(), chunk, [&](const std::vector<LayerRows> &parts) {
+    return feed(kind, layer, sequences, parts);
+  });
 }
 
 Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
@@ -227,12 +248,12 @@ Status CompiledExecution::runPrograms(proto::Program::Kind kind, int64_t layer) 
 
 Status CompiledExecution::prefill(int64_t layer, const std::vector<Sequence *> &sequences,
                                   const std::vector<LayerRows> &rows) {
-  return feed(proto::Program::PREFILL, layer, sequences, rows);
+  return feedPrompt(proto::Program::PREFILL, layer, sequences, rows);
 }
 
 Status CompiledExecution::ingest(int64_t layer, const std::vector<Sequence *> &sequences,
                                  const std::vector<LayerRows> &rows) {
-  return feed(proto::Program::INGEST, layer, sequences, rows);
+  return feedPrompt(proto::Program::INGEST, layer, sequences, rows);
 }
 
 Status CompiledExecution::decode(int64_t layer, const std::vector<Sequence *> &sequences,
@@ -240,28 +261,43 @@ Status CompiledExecution::decode(int64_t layer, const std::vector<Sequence *> &s
   return feed(proto::Program::DECODE, layer, sequences, rows);
 }
 
-/// Runs the programs of the end of an event, layer by layer.
-Status CompiledExecution::endEvent(proto::Program::Kind kind,
-                                   const std::vector<Sequence *> &sequences) {
-  KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
-  for (int64_t layer = 0; layer < geometry().layers; ++layer) {
+/// Runs the programs of a kind at the end of an event of `batch_`, for the layers below `layers` in order.
+Status CompiledExecution::endEvent(proto::Program::Kind kind, int64_t layers) {
+  for (int64_t layer = 0; layer < layers; ++layer) {
     items_.clear();
-    for (CompiledSequence *sequence : batch_) {
-      items_.push_back(sequence->item(layer, {}));
+    for (size_t i = 0; i < batch_.size(); ++i) {
+      items_.push_back(batch_[i]->item(layer, {}));
+      items_.back().carried = carried_.empty() ? nullptr : &carried_[i];
     }
     KVCACHE_RETURN_IF_ERROR(runPrograms(kind, layer));
   }
   return Status::ok();
 }
 
+/// The programs that end a prompt. What crosses from one to the next lives here only.
+Status CompiledExecution::endPrompt() {
+  bool plans = !executable().programs(proto::Program::PROMPT_MODEL, 0).empty();
+  carried_.clear();
+  carried_.resize(plans ? batch_.size() : 0);
+  for (CarriedTensors &tensors : carried_) {
+    tensors.resize(executable().tensors().size());
+  }
+  KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::PROMPT_SCORE, geometry().layers));
+  KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::PROMPT_MODEL, 1));
+  return endEvent(proto::Program::PROMPT_END, geometry().layers);
+}
+
 Status CompiledExecution::promptEnd(const std::vector<Sequence *> &sequences) {
   KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
   KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
-  KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::PROMPT_END, sequences));
+  Status ended = endPrompt();
+  carried_.clear();
+  KVCACHE_RETURN_IF_ERROR(ended);
   // What the prompt needed and decode steps do not goes back now.
   core_->runner.releaseScratch();
   for (CompiledSequence *sequence : batch_) {
     sequence->promptEnded_ = true;
+    sequence->requests_.promptLength = sequence->length();
     for (auto &state : sequence->layers_) {
       if (!stepsLookBack_) {
         state->recent.clear();
@@ -272,7 +308,8 @@ Status CompiledExecution::promptEnd(const std::vector<Sequence *> &sequences) {
 }
 
 Status CompiledExecution::stepEnd(const std::vector<Sequence *> &sequences) {
-  return endEvent(proto::Program::STEP_END, sequences);
+  KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
+  return endEvent(proto::Program::STEP_END, geometry().layers);
 }
 
 Status CompiledExecution::attend(int64_t layer, const Sequence &sequence, int64_t rows,

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "runtime/Artefacts.h"
 #include "runtime/exec/CompiledSequence.h"
 
 #include <memory>
@@ -24,7 +25,7 @@ struct CompiledOptions {
 /// `model`.
 Status checkGeometry(const Geometry &compiled, const Geometry &model);
 
-class CompiledExecution final : public Execution {
+class CompiledExecution final : public Execution, public ArtefactHolder {
 public:
   /// Loads the widest code that runs here and checks every program. Bad input with the reason when
   /// that fails.
@@ -47,6 +48,8 @@ public:
   std::string budgetRefusal() const override { return message().budget_refusal(); }
   int64_t neededQueryRows() const override { return message().needed_query_rows(); }
   bool needsPreRopeKeys() const override { return message().needs_pre_rope_keys(); }
+  bool needsIds() const override { return executable().usesIds(); }
+  std::vector<std::string> neededRequests() const override { return executable().requests(); }
   bool needsCalibration() const override;
   Status calibrate(int64_t layer, const LayerRows &rows) override;
   Status finishCalibration() override;
@@ -75,6 +78,9 @@ public:
   /// Sets an artefact of a layer for the sequences made from now on. Bad input when there is none
   /// or the size differs.
   Status setArtefact(int32_t tensor, int64_t layer, std::vector<char> values);
+  std::vector<ArtefactShape> artefactShapes() const override;
+  std::vector<float> artefactValues(size_t index, int64_t layer) const override;
+  Status setArtefactValues(size_t index, int64_t layer, const std::vector<float> &values) override;
   /// Bytes of cache pages in use by all sequences.
   int64_t cacheBytes() const { return core_->arena->bytesInUse(); }
 
@@ -88,23 +94,30 @@ private:
 
   explicit CompiledExecution(std::shared_ptr<ExecutionCore> core);
   const LoadedExecutable &executable() const { return *core_->executable; }
+  /// The number among all tensors of the artefact called number `index`.
+  int32_t tensorOfArtefact(size_t index) const;
   Status checkLayer(int64_t layer) const;
   Status checkRows(int64_t layer, const LayerRows &rows, bool calibrating) const;
   Status takeBatch(const std::vector<Sequence *> &sequences);
   Status checkPromptOpen() const;
+  Status feedPrompt(proto::Program::Kind kind, int64_t layer,
+                    const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows);
   Status feed(proto::Program::Kind kind, int64_t layer, const std::vector<Sequence *> &sequences,
               const std::vector<LayerRows> &rows);
   void record(CompiledSequence &sequence, int64_t layer, const LayerRows &rows, bool keepsQueries);
-  Status endEvent(proto::Program::Kind kind, const std::vector<Sequence *> &sequences);
+  Status endEvent(proto::Program::Kind kind, int64_t layers);
+  Status endPrompt();
   Status runPrograms(proto::Program::Kind kind, int64_t layer);
   bool looksBack(proto::Program::Kind kind) const;
 
   std::shared_ptr<ExecutionCore> core_;
   std::shared_ptr<const Artefacts> artefacts_;
   std::vector<CalibrationRows> calibration_;
+  bool usesIds_ = false;       ///< a program reads the token ids of its rows
   bool stepsLookBack_ = false; ///< a program of a decode step reads the last queries
   Batch batch_;
   std::vector<RunItem> items_;
+  std::vector<CarriedTensors> carried_; ///< of `batch_`, while the end of a prompt is planned
 };
 
 } // namespace kvcache::rt

@@ -5,47 +5,11 @@
 #include "runtime/exec/Frame.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 namespace kvcache::rt {
 
-static constexpr int64_t scratchAlignment = 64;
-static constexpr int64_t leastChunk = 64 << 10;
 static constexpr int64_t mostBufferBytes = int64_t(1) << 42;
-
-char *Scratch::take(int64_t bytes) {
-  bytes = std::max<int64_t>(scratchAlignment,
-                            (bytes + scratchAlignment - 1) / scratchAlignment * scratchAlignment);
-  if (used_ + bytes > size_) {
-    int64_t size = std::max({bytes, leastChunk, total_});
-    char *chunk =
-        static_cast<char *>(std::aligned_alloc(scratchAlignment, static_cast<size_t>(size)));
-    if (chunk == nullptr) {
-      return nullptr;
-    }
-    if (chunk_) {
-      full_.push_back(std::move(chunk_));
-    }
-    chunk_.reset(chunk);
-    size_ = size;
-    total_ += size;
-    used_ = 0;
-  }
-  used_ += bytes;
-  return chunk_.get() + used_ - bytes;
-}
-
-void Scratch::reset() {
-  used_ = 0;
-  if (full_.empty()) {
-    return;
-  }
-  full_.clear();
-  chunk_.reset(
-      static_cast<char *>(std::aligned_alloc(scratchAlignment, static_cast<size_t>(total_))));
-  size_ = total_ = chunk_ ? total_ : 0;
-}
 
 void Frame::begin(const LoadedExecutable &executable, const LoadedProgram &program, int64_t layer,
                   const RunItem &item) {
@@ -85,6 +49,12 @@ int64_t Frame::bound(const proto::SlotBinding &binding, int64_t layer) const {
     return static_cast<int64_t>(item_.seed);
   case proto::SlotBinding::CONSTANT:
     return binding.value();
+  case proto::SlotBinding::TENSOR_EXTENT:
+    return item_.carried ? (*item_.carried)[binding.index()].extent(binding.value()) : 0;
+  case proto::SlotBinding::PROMPT_LENGTH:
+    return promptLength();
+  case proto::SlotBinding::STEP:
+    return item_.state->length - promptLength();
   default:
     return 0;
   }
@@ -114,9 +84,14 @@ void *Frame::provided(const LoadedBuffer &buffer) const {
     return writable(item_.state->recent.values());
   case proto::Buffer::LAST_POSITIONS:
     return writable(item_.state->recent.positions());
+  case proto::Buffer::IDS:
+    return writable(item_.rows.ids);
   case proto::Buffer::ROPE_INV_FREQ:
     return writable(executable_->geometry().ropeInvFreq.data());
   case proto::Buffer::TENSOR:
+    if (executable_->tensors()[buffer.index].carried) {
+      return nullptr;
+    }
     if (executable_->tensors()[buffer.index].artefact) {
       const std::vector<char> &values = item_.artefacts->values[buffer.index][layer_];
       return values.empty() ? nullptr : writable(values.data());
@@ -125,6 +100,50 @@ void *Frame::provided(const LoadedBuffer &buffer) const {
   default:
     return nullptr;
   }
+}
+
+int64_t Frame::promptLength() const {
+  bool ended = item_.requests != nullptr && item_.requests->promptLength >= 0;
+  return ended ? item_.requests->promptLength : item_.state->length;
+}
+
+Status Frame::request(const LoadedBuffer &buffer, int64_t bytes, void *&data) const {
+  const auto *tables = item_.requests == nullptr ? nullptr : &item_.requests->tables;
+  auto table = tables == nullptr ? RequestTables::const_iterator() : tables->find(buffer.name);
+  if (tables == nullptr || table == tables->end()) {
+    return Status::badInput("request table '" + buffer.name + "' was not given");
+  }
+  if (buffer.role == proto::Buffer::REQUEST_SIZE) {
+    data = const_cast<int32_t *>(&item_.requests->entries.at(buffer.name));
+    return Status::ok();
+  }
+  bool ofRows = buffer.role == proto::Buffer::REQUEST_ROWS;
+  int64_t first = ofRows ? item_.state->length - item_.rows.rows : 0,
+          end = first + bytes / static_cast<int64_t>(sizeof(int32_t)),
+          have = static_cast<int64_t>(table->second.size());
+  if (bytes < 0 || first < 0 || end > have) {
+    return Status::badInput("request table '" + buffer.name + "': expected at least " +
+                            std::to_string(end) + " entries, got " + std::to_string(have));
+  }
+  data = const_cast<int32_t *>(table->second.data()) + first;
+  return Status::ok();
+}
+
+Status Frame::carried(int32_t index, void *&data) const {
+  const LoadedBuffer &buffer = program_->buffers[index];
+  bool model = program_->kind == proto::Program::PROMPT_MODEL;
+  int64_t layers = executable_->geometry().layers;
+  std::vector<int64_t> found = extents(index);
+  if (item_.carried == nullptr || bufferBytes(index) < 0 ||
+      (model && (found.empty() || found.front() != layers))) {
+    return Status::internal("buffer '" + buffer.name + "' of " + programKindName(program_->kind) +
+                            " cannot be carried");
+  }
+  if (model) {
+    found.erase(found.begin());
+  }
+  return (*item_.carried)[buffer.index].bind(buffer.name, found, abi::bytesOf(buffer.elem), layers,
+                                             model ? -1 : layer_, data);
 }
 
 std::vector<int64_t> Frame::extents(int32_t index) const {
@@ -180,6 +199,16 @@ Status Frame::buffer(int32_t index, void *&data) {
   bool nothingThere =
       buffer.role == proto::Buffer::LAST_QUERIES || buffer.role == proto::Buffer::LAST_POSITIONS;
   int64_t bytes = bufferBytes(index);
+  if (buffer.role == proto::Buffer::TENSOR && executable_->tensors()[buffer.index].carried) {
+    KVCACHE_RETURN_IF_ERROR(carried(index, data));
+    buffers_[index] = data;
+    return Status::ok();
+  }
+  if (isRequest(buffer.role)) {
+    KVCACHE_RETURN_IF_ERROR(request(buffer, bytes, data));
+    buffers_[index] = data;
+    return Status::ok();
+  }
   if (data == nullptr && buffer.role != proto::Buffer::TRANSIENT && !optional &&
       !(nothingThere && item_.state->recent.rows() == 0)) {
     return Status::badInput("layer " + std::to_string(layer_) + ": " +

@@ -6,37 +6,30 @@
 
 #pragma once
 
+#include "runtime/exec/CarriedTensor.h"
 #include "runtime/exec/LayerState.h"
+#include "runtime/exec/Scratch.h"
 
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
 namespace kvcache::rt {
 
-/// Memory handed out from the front and taken back all at once.
-class Scratch {
-public:
-  /// `bytes` bytes, 64-byte aligned, until `reset`; null when memory is out.
-  char *take(int64_t bytes);
-  /// Takes everything back; one chunk then serves what needed several.
-  void reset();
-
-private:
-  struct Free {
-    void operator()(char *chunk) const { std::free(chunk); }
-  };
-  std::vector<std::unique_ptr<char, Free>> full_;
-  std::unique_ptr<char, Free> chunk_;
-  int64_t size_ = 0, used_ = 0, total_ = 0;
+/// The request tables of a sequence, and where its prompt ended.
+struct RequestState {
+  RequestTables tables;                   ///< as given, then 0 for rows behind their ends
+  std::map<std::string, int32_t> entries; ///< how many were given
+  int64_t promptLength = -1;              ///< rows of the prompt; -1 until it has ended
 };
 
 /// What a program runs on for one sequence.
 struct RunItem {
   LayerState *state = nullptr;
   const Artefacts *artefacts = nullptr; ///< written by CALIBRATE programs only
+  const RequestState *requests = nullptr; ///< null in CALIBRATE programs
   LayerRows rows;                       ///< rows 0 and null pointers where the event has none
   float *lse = nullptr;                 ///< [rows, Hq], ATTEND
+  CarriedTensors *carried = nullptr;    ///< by tensor number, at the end of a prompt
   int64_t budget = -1;
   uint64_t seed = 0;
 };
@@ -73,8 +66,14 @@ public:
   int32_t skipUntil = 0; ///< steps before this number are left out for this sequence
 
 private:
+  int64_t promptLength() const;
   int64_t bound(const proto::SlotBinding &binding, int64_t layer) const;
   void *provided(const LoadedBuffer &buffer) const;
+  /// Where the entries of a request table start that a buffer of `bytes` bytes shows. Bad input when
+  /// there is no such table or it is too short.
+  Status request(const LoadedBuffer &buffer, int64_t bytes, void *&data) const;
+  /// The values of a carried tensor: those of this layer, or of all layers in a program of model scope.
+  Status carried(int32_t index, void *&data) const;
   /// Memory of a transient buffer of `bytes` bytes: its own, or that of the buffer it is in.
   Status transient(int32_t index, int64_t bytes, void *&data);
 

@@ -6,6 +6,9 @@
 
 #include "runtime/exec/ExecutableLoader.h"
 
+#include <algorithm>
+#include <set>
+
 namespace kvcache::rt {
 
 const char *programKindName(proto::Program::Kind kind) {
@@ -26,6 +29,10 @@ const char *programKindName(proto::Program::Kind kind) {
     return "read";
   case proto::Program::CALIBRATE:
     return "calibrate";
+  case proto::Program::PROMPT_SCORE:
+    return "prompt_score";
+  case proto::Program::PROMPT_MODEL:
+    return "prompt_model";
   default:
     return "unknown";
   }
@@ -66,6 +73,23 @@ bool LoadedExecutable::anyUses(proto::Program::Kind kind, proto::Buffer::Role ro
     }
   }
   return false;
+}
+
+bool LoadedExecutable::usesIds() const {
+  return std::any_of(programs_.begin(), programs_.end(),
+                     [](const auto &program) { return program->uses(proto::Buffer::IDS); });
+}
+
+std::vector<std::string> LoadedExecutable::requests() const {
+  std::set<std::string> names;
+  for (const auto &program : programs_) {
+    for (const LoadedBuffer &b : program->buffers) {
+      if (isRequest(b.role)) {
+        names.insert(b.name);
+      }
+    }
+  }
+  return {names.begin(), names.end()};
 }
 
 std::pair<int32_t, int32_t> LoadedExecutable::findColumn(const std::string &name) const {

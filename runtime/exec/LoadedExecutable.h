@@ -71,6 +71,7 @@ struct LoadedStep {
 struct LoadedProgram {
   proto::Program::Kind kind = proto::Program::PREFILL;
   int32_t slots = 0;
+  int64_t chunkRows = 0; ///< prefill, ingest: rows at a time, 0: all
   std::vector<proto::SlotBinding> bindings;
   std::vector<LoadedBuffer> buffers;
   std::vector<LoadedStep> steps;
@@ -90,7 +91,14 @@ struct LoadedTensor {
   std::vector<int64_t> dims;
   int64_t bytes = 0; ///< of one layer's instance
   bool artefact = false;
+  bool carried = false; ///< made by a program of the end of a prompt for a later one; no dims
 };
+
+/// Whether a buffer of this role shows a request table, which its name tells.
+inline bool isRequest(proto::Buffer::Role role) {
+  return role == proto::Buffer::REQUEST || role == proto::Buffer::REQUEST_ROWS ||
+         role == proto::Buffer::REQUEST_SIZE;
+}
 
 /// What a program kind is called in messages: "prefill", "prompt_end" ...
 const char *programKindName(proto::Program::Kind kind);
@@ -113,6 +121,10 @@ public:
   }
   /// True when a program of the kind, for any layer, has a buffer of the role.
   bool anyUses(proto::Program::Kind kind, proto::Buffer::Role role) const;
+  /// True when a program needs the token ids of its rows.
+  bool usesIds() const;
+  /// Names of the request tables that programs read, in order.
+  std::vector<std::string> requests() const;
   /// (store, column) of the first column called `name`; (-1, -1) when there is none.
   std::pair<int32_t, int32_t> findColumn(const std::string &name) const;
 

@@ -154,7 +154,9 @@ Status ProgramRunner::failure(const LoadedKernel &kernel, int32_t code) const {
   std::string op = blamedOp(info);
   std::string where = " in phase " +
                       (info.phase().empty() ? programKindName(program_->kind) : info.phase()) +
-                      ", layer " + std::to_string(layer_);
+                      (program_->kind == proto::Program::PROMPT_MODEL
+                           ? ", all layers"
+                           : ", layer " + std::to_string(layer_));
   switch (code) {
   case KVCACHE_KERNEL_NAN_SCORE:
     return Status::badInput("NaN in the scores of " + op + where);

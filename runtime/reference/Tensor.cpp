@@ -12,17 +12,22 @@ int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
   if (ragged.empty() || axes[i].name != ragged) {
     return axes[i].extent;
   }
-  int head = find("head"), group = find("group");
-  if (head < 0 || lengths.size() == 1) {
-    return lengths[0];
+  int layer = find("layer"), head = find("head"), group = find("group");
+  size_t first = 0, count = lengths.size();
+  if (layer >= 0 && count > 1) {
+    count /= static_cast<size_t>(axes[static_cast<size_t>(layer)].extent);
+    first = static_cast<size_t>(point[static_cast<size_t>(layer)]) * count;
+  }
+  if (head < 0 || count == 1) {
+    return lengths[first];
   }
   size_t at = static_cast<size_t>(point[static_cast<size_t>(head)]);
   size_t heads = static_cast<size_t>(axes[static_cast<size_t>(head)].extent);
-  if (group >= 0 && lengths.size() != heads) {
+  if (group >= 0 && count != heads) {
     at = at * static_cast<size_t>(axes[static_cast<size_t>(group)].extent) +
          static_cast<size_t>(point[static_cast<size_t>(group)]);
   }
-  return lengths[at];
+  return lengths[first + at];
 }
 
 void Tensor::inheritRagged(const Tensor &other) {

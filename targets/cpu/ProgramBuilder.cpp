@@ -23,7 +23,8 @@ ProgramBuilder::ProgramBuilder(ExecutableOp executable, proto::Program::Kind kin
   b_.setInsertionPointToEnd(&executable.getBody().front());
   program_ = ProgramOp::create(
       b_, loc_, b_.getStringAttr(wordOf(proto::Program::Kind_Name(kind))),
-      layers.empty() ? DenseI64ArrayAttr() : b_.getDenseI64ArrayAttr(layers), IntegerAttr());
+      layers.empty() ? DenseI64ArrayAttr() : b_.getDenseI64ArrayAttr(layers), IntegerAttr(),
+      IntegerAttr());
   b_.setInsertionPointToEnd(&program_.getBody().emplaceBlock());
 }
 
@@ -101,12 +102,44 @@ int ProgramBuilder::newBuffer(StringRef name, ElementType elem, ArrayRef<Extent>
 
 int ProgramBuilder::roleBuffer(proto::Buffer::Role role, StringRef name, ElementType elem,
                                ArrayRef<Extent> dims) {
-  std::string tensor = role == proto::Buffer::TENSOR ? name.str() : "";
+  bool named = role == proto::Buffer::TENSOR || role == proto::Buffer::REQUEST ||
+               role == proto::Buffer::REQUEST_ROWS || role == proto::Buffer::REQUEST_SIZE;
+  std::string tensor = named ? name.str() : "";
   auto [it, fresh] = roleBuffers_.try_emplace({role, tensor}, -1);
   if (fresh) {
     it->second = addBuffer(role, name, elem, dims, /*zeroed=*/false);
   }
   return it->second;
+}
+
+Extent ProgramBuilder::tensorExtent(StringRef tensor, int64_t dim) {
+  auto [it, fresh] = tensorExtents_.try_emplace({tensor.str(), dim}, -1);
+  if (fresh) {
+    it->second = addSlot(proto::SlotBinding::TENSOR_EXTENT,
+                         FlatSymbolRefAttr::get(b_.getContext(), tensor), b_.getI64IntegerAttr(dim));
+  }
+  return Extent::inSlot(it->second);
+}
+
+std::string ProgramBuilder::carry(int buffer, StringRef tensor) {
+  auto op = buffers_[buffer].getDefiningOp<BufferOp>();
+  if (std::optional<StringRef> known = op.getTensor()) {
+    auto declared = executable_.lookupSymbol<ExecTensorOp>(*known);
+    return declared.getCarried() ? known->str() : std::string();
+  }
+  if (op.getRole() != "transient" || op.getZeroed()) {
+    return {};
+  }
+  OpBuilder b(program_);
+  ExecTensorOp::create(b, loc_, b.getStringAttr(tensor), b.getDenseI64ArrayAttr({}), op.getElementAttr(),
+                       UnitAttr(), b.getUnitAttr(), ArrayAttr());
+  op.setRole("tensor");
+  op.setTensorAttr(FlatSymbolRefAttr::get(b.getContext(), tensor));
+  return tensor.str();
+}
+
+SmallVector<int64_t> ProgramBuilder::staticExtents(int buffer) {
+  return llvm::to_vector(buffers_[buffer].getDefiningOp<BufferOp>().getStaticExtents());
 }
 
 FlatSymbolRefAttr ProgramBuilder::nameOf(int store) {

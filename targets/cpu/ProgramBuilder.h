@@ -52,6 +52,8 @@ public:
   ProgramBuilder(ExecutableOp executable, proto::Program::Kind kind, ArrayRef<int64_t> layers);
 
   proto::Program::Kind kind() const { return kind_; }
+  /// The program runs for so many rows at a time.
+  void chunkRows(int64_t rows) { program_.setChunkRows(rows); }
 
   /// A fresh slot that a step writes.
   int newSlot() { return addSlot(proto::SlotBinding::NONE, {}, {}); }
@@ -66,9 +68,17 @@ public:
   int newBuffer(StringRef name, ::kvcache::abi::ElementType elem, ArrayRef<Extent> dims,
                 bool zeroed = false);
   /// The buffer of a role (query, out ..), created on first use with these dims. Persistent tensors
-  /// are found by `name`.
+  /// and request tables are found by `name`.
   int roleBuffer(proto::Buffer::Role role, StringRef name, ::kvcache::abi::ElementType elem,
                  ArrayRef<Extent> dims);
+
+  /// The slot that holds extent number `dim` of one layer of a carried tensor.
+  Extent tensorExtent(StringRef tensor, int64_t dim);
+  /// Makes a transient buffer the carried tensor `tensor`, which is declared, and returns its name; the name
+  /// that it has if it is one already, and none for a buffer of another role.
+  std::string carry(int buffer, StringRef tensor);
+  /// The extents of a buffer; those in slots as ShapedType::kDynamic.
+  SmallVector<int64_t> staticExtents(int buffer);
 
   /// Largest row count of a store now, divided up by `divideUp`; measured once until the store
   /// changes.
@@ -128,6 +138,7 @@ private:
   SmallVector<Value> slots_, buffers_;
   std::map<int, int> bound_;
   std::map<int64_t, int> constants_;
+  std::map<std::pair<std::string, int64_t>, int> tensorExtents_;
   std::map<std::pair<int, int64_t>, int> measured_;
   std::map<std::pair<int, std::string>, int> roleBuffers_;
 };

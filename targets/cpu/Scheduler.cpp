@@ -61,6 +61,8 @@ std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
   static const std::pair<StringRef, proto::Program::Kind> kinds[] = {
       {"prefill", proto::Program::PREFILL},    {"ingest", proto::Program::INGEST},
       {"decode", proto::Program::DECODE},      {"prompt_end", proto::Program::PROMPT_END},
+      {"prompt_score", proto::Program::PROMPT_SCORE},
+      {"prompt_model", proto::Program::PROMPT_MODEL},
       {"step_end", proto::Program::STEP_END},  {"attend", proto::Program::ATTEND},
       {"calibrate", proto::Program::CALIBRATE}};
   for (auto &[name, kind] : kinds) {
@@ -143,7 +145,7 @@ LogicalResult declareStates(ScheduleContext &context) {
       extents.push_back(axis.getInteger().value_or(1));
     }
     ExecTensorOp::create(b, artefact.getLoc(), artefact.getSymName(), extents, "f32",
-                         /*artefact=*/true, ArrayAttr());
+                         /*artefact=*/true, /*carried=*/false, ArrayAttr());
   }
   return success();
 }
@@ -190,6 +192,9 @@ std::string Scheduler::kernelName(StringRef what) {
 LogicalResult Scheduler::run(PhaseOp phase) {
   NextOp next = phase.getNext();
   out_ = next.getValueFor("out");
+  if (int64_t rows = phase.getChunkRows()) {
+    builder_.chunkRows(rows);
+  }
   for (BlockArgument argument : phase.getBlock().getArguments()) {
     if (failed(bindArgument(phase, argument))) {
       return failure();
@@ -229,12 +234,17 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
 
   StringRef role = binding.getRole();
+  if (bindCarried(argument, role)) {
+    return success();
+  }
   static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {
       {"length", proto::SlotBinding::LENGTH},
       {"layer", proto::SlotBinding::LAYER},
       {"layers", proto::SlotBinding::LAYERS},
       {"budget", proto::SlotBinding::BUDGET},
-      {"rows", proto::SlotBinding::ROWS}};
+      {"rows", proto::SlotBinding::ROWS},
+      {"prompt_length", proto::SlotBinding::PROMPT_LENGTH},
+      {"step", proto::SlotBinding::STEP}};
   for (auto &[name, slot] : scalars) {
     if (role == name) {
       if (role == "budget") {
@@ -243,6 +253,11 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
       scalars_[argument] = Extent::inSlot(builder_.boundSlot(slot));
       return success();
     }
+  }
+
+  if (role == "request") {
+    bindRequest(argument, cast<StringAttr>(binding.getArgument()).getValue());
+    return success();
   }
 
   // Rows of the event. They lie rows first: [rows, heads, channel].
@@ -287,6 +302,9 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
                       : pre           ? proto::Buffer::KEY_PRE
                                       : proto::Buffer::KEY;
     place.buffer = builder_.roleBuffer(bufferRole, role, ElementType::F32, {rows, kvHeads, dim});
+  } else if (role == "ids") {
+    place.elem = ElementType::I32;
+    place.buffer = builder_.roleBuffer(proto::Buffer::IDS, "ids", ElementType::I32, {rows});
   } else if (role == "pos") {
     place.elem = ElementType::I32;
     place.buffer =
@@ -297,6 +315,33 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   queryRows_[argument] = rows;
   tensors_[argument] = place;
   return success();
+}
+
+void Scheduler::bindRequest(BlockArgument argument, StringRef table) {
+  if (!isa<AxisTensorType>(argument.getType())) { // a number: the first entry
+    int buffer = builder_.roleBuffer(proto::Buffer::REQUEST, table, ElementType::I32,
+                                     {Extent::of(1)});
+    scalars_[argument] = builder_.fetch(buffer, 0);
+    return;
+  }
+  AxisAttr axis = axesOf(argument).front();
+  bool ofRows = axis.getKind() == "query", ofTokens = axis.getKind() == "token";
+  Extent entries =
+      ofRows     ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::ROWS))
+      : ofTokens ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::LENGTH))
+                 : builder_.fetch(builder_.roleBuffer(proto::Buffer::REQUEST_SIZE, table,
+                                                      ElementType::I32, {Extent::of(1)}),
+                                  0);
+  TensorPlace place;
+  place.elem = ElementType::I32;
+  place.axes.push_back(axis);
+  place.places.push_back({entries, -1, -1, {}});
+  place.buffer = builder_.roleBuffer(ofRows ? proto::Buffer::REQUEST_ROWS : proto::Buffer::REQUEST,
+                                     table, ElementType::I32, {entries});
+  if (ofRows) {
+    queryRows_[argument] = entries;
+  }
+  tensors_[argument] = place;
 }
 
 const StorePlace *Scheduler::storeOf(Value cache) { return caches_.lookup(cache); }
@@ -479,6 +524,10 @@ LogicalResult Scheduler::finish(NextOp next) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
       return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
+    }
+    if ((builder_.kind() == proto::Program::PROMPT_SCORE || builder_.kind() == proto::Program::PROMPT_MODEL) &&
+        !symbol && failed(carry(next, cast<StringAttr>(name).getValue(), value))) {
+      return failure();
     }
   }
   return success();

@@ -68,16 +68,26 @@ struct StorePlace {
   AxisPlace tokenAxis(Extent rows) const;
 };
 
+/// A named result that crosses to later programs of the end of a prompt, as one layer has it.
+struct CarriedPlace {
+  std::string tensor; ///< of the executable
+  ::kvcache::abi::ElementType elem = ::kvcache::abi::ElementType::F32;
+  std::string lengthsTensor; ///< i32, the lengths of the last axis; empty: it has the same for all points
+  SmallVector<int64_t> lengthDims;
+  std::vector<std::string> lengthAxes;
+};
+
 /// What is the same for all programs of one executable.
 struct ScheduleContext {
   MethodOp method;
   ::kvcache::rt::Geometry geometry;
   ExecutableOp executable; ///< in a module of the `planned` stage
   ModuleOp kernels; ///< receives the emitted kernels
-  std::map<std::string, StorePlace> stores;
-  std::set<std::string> tensors; ///< artefacts by name
+  std::map<std::string, StorePlace> stores = {};
+  std::set<std::string> tensors = {}; ///< artefacts by name
   bool wideRegisters = true;          ///< 32 vector registers of 512 bits
   int programs = 0;                   ///< scheduled so far, this one included
+  std::map<std::string, CarriedPlace> carried = {}; ///< by the name of the result
 
   /// Evaluation must give the last `rows` query rows of a prompt, -1: all.
   void needQueryRows(int64_t rows);
@@ -104,6 +114,9 @@ public:
 private:
   // Scheduler.cpp
   LogicalResult bindArgument(PhaseOp phase, BlockArgument argument);
+  /// A table of the request: a number, entries of the rows of the event, of all rows fed (`token`) or,
+  /// along any other axis, all that were given.
+  void bindRequest(BlockArgument argument, StringRef table);
   LogicalResult runBlock(Block &block);
   LogicalResult runOp(Operation *op);
   LogicalResult runIf(Operation *op);
@@ -146,6 +159,23 @@ private:
                       StringRef basis, StringRef mean);
   int ropeTable(const StorePlace &store);
 
+  // SchedulerEncode.cpp
+  /// The encoder of a column; null when it has none.
+  EncoderOp encoderOf(const StorePlace &store, StringRef column);
+  /// The buffer of an artefact, dense over `axes`.
+  TensorPlace placeArtefact(StringRef name, ArrayRef<AxisAttr> axes);
+  /// Replaces the due rows of a column by what the encoder makes of them, in `tasks` tasks a head.
+  LogicalResult runEncoder(EncoderOp encoder, const StorePlace &store, int column, int due,
+                           int dueRows, int64_t tasks);
+
+  // SchedulerCarried.cpp
+  /// Makes the value of a named result of the program one that later programs can bind.
+  LogicalResult carry(NextOp next, StringRef name, Value value);
+  /// Binds a named result of an earlier program; false when there is none.
+  bool bindCarried(BlockArgument argument, StringRef role);
+  /// The name of the carried tensor that a buffer becomes, or is; empty when it has another role.
+  std::string carriedTensor(int buffer, StringRef name);
+
   // SchedulerAttend.cpp
   LogicalResult attend(AttendOp op);
   LogicalResult reduceScores(ScoreReduceOp op);
@@ -159,18 +189,6 @@ private:
 
   ScheduleContext &context_;
   ProgramBuilder builder_;
-  // SchedulerEncode.cpp
-  /// The encoder of a column; null when it has none.
-  EncoderOp encoderOf(const StorePlace &store, StringRef column);
-  /// The buffer of an artefact, dense over `axes`.
-  TensorPlace placeArtefact(StringRef name, ArrayRef<AxisAttr> axes);
-  /// Replaces the due rows of a column by what the encoder makes of them, in `tasks` tasks a head.
-  LogicalResult runEncoder(EncoderOp encoder, const StorePlace &store, int column, int due,
-                           int dueRows, int64_t tasks);
-
-  /// Makes the value of a named result of the program one that later programs can bind.
-  /// Binds a named result of an earlier program; false when there is none.
-
   std::string name_;
   std::string phaseName_;
   int kernelCount_ = 0;

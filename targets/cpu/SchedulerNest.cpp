@@ -253,7 +253,8 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
         operand.axes.push_back(nestAxis(place, words, operands));
       }
       // Rows of the prompt are exact until its end has been committed (as `compact` relies on).
-      bool exact = builder_.kind() == proto::Program::PROMPT_END;
+      bool exact = builder_.kind() == proto::Program::PROMPT_END ||
+                   builder_.kind() == proto::Program::PROMPT_SCORE;
       for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
         operand.columns.push_back({name, layout, exact});
       }

@@ -6,6 +6,7 @@
 #include "targets/reference/PhaseArguments.h"
 
 #include "dialect/Axes.h"
+#include "dialect/MethodSymbols.h"
 
 namespace mlir::kvcache::reference {
 
@@ -32,6 +33,7 @@ private:
   Status bindRole(BlockArgument argument, BindingAttr binding);
   Status bindEventRows(BlockArgument argument, StringRef role);
   Status bindLastQueries(BlockArgument argument, int64_t count);
+  Status bindRequest(BlockArgument argument, const std::string &name);
   void bindCount(BlockArgument argument, int64_t value) {
     in_.set(argument, numberOf(argument.getType(), value));
   }
@@ -130,11 +132,15 @@ Status Binder::bindEventRows(BlockArgument argument, StringRef role) {
     return bindRows(argument,
                     {"values", rows.v, rows.rows, geometry.kvHeads, rows.positions, nullptr});
   }
-  Tensor positions({Axis{axisNames(argument.getType()).at(0), rows.rows}});
-  for (int64_t r = 0; r < rows.rows; ++r) {
-    positions.values[static_cast<size_t>(r)] = rows.positions[r];
+  const int32_t *given = role == "ids" ? rows.ids : rows.positions;
+  if (!given && rows.rows > 0) {
+    return Status::badInput("layer " + std::to_string(event_.layer) + ": no token ids given");
   }
-  return in_.set(argument, std::move(positions));
+  Tensor numbers({Axis{axisNames(argument.getType()).at(0), rows.rows}});
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    numbers.values[static_cast<size_t>(r)] = given[r];
+  }
+  return in_.set(argument, std::move(numbers));
 }
 
 Status Binder::bindLastQueries(BlockArgument argument, int64_t count) {
@@ -149,9 +155,40 @@ Status Binder::bindLastQueries(BlockArgument argument, int64_t count) {
                              nullptr});
 }
 
+Status Binder::bindRequest(BlockArgument argument, const std::string &name) {
+  auto table = event_.requests ? event_.requests->find(name) : rt::RequestTables::const_iterator();
+  if (!event_.requests || table == event_.requests->end()) {
+    return Status::badInput("request table '" + name + "' was not given");
+  }
+  const std::vector<int32_t> &entries = table->second;
+  auto have = static_cast<int64_t>(entries.size());
+  bool number = !isa<AxisTensorType>(argument.getType());
+  StringRef kind = number ? "" : axesOf(argument).front().getKind();
+  int64_t first = kind == "query" && event_.rows ? event_.length - event_.rows->rows : 0;
+  int64_t end = number                               ? 1
+                : kind == "query" || kind == "token" ? event_.length
+                                                     : have;
+  if (end > have && (event_.promptLength < 0 || number)) {
+    return Status::badInput("request table '" + name + "': expected at least " +
+                            std::to_string(end) + " entries, got " + std::to_string(have));
+  }
+  if (number) {
+    bindCount(argument, entries.front());
+    return Status::ok();
+  }
+  Tensor values({Axis{axisNames(argument.getType()).at(0), end - first}});
+  for (int64_t i = first; i < std::min(end, have); ++i) {
+    values.values[static_cast<size_t>(i - first)] = entries[static_cast<size_t>(i)];
+  }
+  return in_.set(argument, std::move(values));
+}
+
 Status Binder::bindRole(BlockArgument argument, BindingAttr binding) {
   StringRef role = binding.getRole();
-  if (role == "query" || role == "key" || role == "value" || role == "pos") {
+  if (role == "request") {
+    return bindRequest(argument, cast<StringAttr>(binding.getArgument()).getValue().str());
+  }
+  if (role == "query" || role == "key" || role == "value" || role == "pos" || role == "ids") {
     return bindEventRows(argument, role);
   }
   if (role == "last_queries") {
@@ -162,15 +199,18 @@ Status Binder::bindRole(BlockArgument argument, BindingAttr binding) {
     in_.bind(argument, result->second);
     return Status::ok();
   }
-  if (role == "score" || role == "keep") {
+  if (!isEventRole(role)) {
     return Status::badInput("no earlier phase of the event yields it");
   }
   int64_t rows = event_.rows ? event_.rows->rows : 0;
-  bindCount(argument, role == "length"   ? event_.length
-                      : role == "rows"   ? rows
-                      : role == "layer"  ? event_.layer
-                      : role == "layers" ? method_.geometry().layers
-                                         : event_.budget);
+  int64_t prompt = event_.promptLength < 0 ? event_.length : event_.promptLength;
+  bindCount(argument, role == "length"          ? event_.length
+                      : role == "rows"          ? rows
+                      : role == "layer"         ? event_.layer
+                      : role == "layers"        ? method_.geometry().layers
+                      : role == "prompt_length" ? prompt
+                      : role == "step"          ? event_.length - prompt
+                                                : event_.budget);
   return Status::ok();
 }
 

@@ -7,6 +7,8 @@
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ReferenceTarget.h"
 
+#include "runtime/RowChunks.h"
+
 #include "dialect/Axes.h"
 
 #include "llvm/ADT/StringSet.h"
@@ -45,6 +47,7 @@ ReferenceExecution::createSequence(const rt::SequenceOptions &options) {
   if (needsCalibration()) {
     return Status::badInput("method '" + methodName() + "' must be calibrated first");
   }
+  KVCACHE_RETURN_IF_ERROR(rt::checkRequests(*this, options));
   StatusOr<std::unique_ptr<ReferenceSequence>> sequence =
       ReferenceSequence::create(method_, options);
   KVCACHE_RETURN_IF_ERROR(sequence.status());
@@ -124,6 +127,8 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   event.rows = &given;
   event.recent = &state.recent;
   event.states = &state.states;
+  event.requests = &sequence.requests();
+  event.promptLength = sequence.promptLength;
   Interpreter in(geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
   NextOp next = phase.getNext();
@@ -149,38 +154,42 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   return Status::ok();
 }
 
-Status ReferenceExecution::prefill(int64_t layer, const std::vector<rt::Sequence *> &sequences,
-                                   const std::vector<rt::LayerRows> &rows) {
+Status ReferenceExecution::feedAll(StringRef kind, int64_t layer,
+                                   const std::vector<rt::Sequence *> &sequences,
+                                   const std::vector<rt::LayerRows> &rows, bool wantOutput) {
   KVCACHE_RETURN_IF_ERROR(checkBatch(layer, sequences, rows));
+  int64_t chunk = kind == "prefill" ? method_->phase(kind).getChunkRows() : 0;
+  if (chunk > 0) {
+    return rt::feedInChunks(rows, geometry(), chunk, [&](const std::vector<rt::LayerRows> &parts) {
+      for (size_t i = 0; i < parts.size(); ++i) {
+        KVCACHE_RETURN_IF_ERROR(feed(kind, layer, ours(sequences[i]), parts[i], wantOutput));
+      }
+      return Status::ok();
+    });
+  }
   for (size_t i = 0; i < rows.size(); ++i) {
-    KVCACHE_RETURN_IF_ERROR(
-        feed("prefill", layer, ours(sequences[i]), rows[i], /*wantOutput=*/true));
+    if (kind == "decode" && rows[i].rows != 1) {
+      return Status::badInput("layer " + std::to_string(layer) + ": decode takes 1 row, got " +
+                              std::to_string(rows[i].rows));
+    }
+    KVCACHE_RETURN_IF_ERROR(feed(kind, layer, ours(sequences[i]), rows[i], wantOutput));
   }
   return Status::ok();
+}
+
+Status ReferenceExecution::prefill(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                                   const std::vector<rt::LayerRows> &rows) {
+  return feedAll("prefill", layer, sequences, rows, /*wantOutput=*/true);
 }
 
 Status ReferenceExecution::ingest(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                                   const std::vector<rt::LayerRows> &rows) {
-  KVCACHE_RETURN_IF_ERROR(checkBatch(layer, sequences, rows));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    KVCACHE_RETURN_IF_ERROR(
-        feed("prefill", layer, ours(sequences[i]), rows[i], /*wantOutput=*/false));
-  }
-  return Status::ok();
+  return feedAll("prefill", layer, sequences, rows, /*wantOutput=*/false);
 }
 
 Status ReferenceExecution::decode(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                                   const std::vector<rt::LayerRows> &rows) {
-  KVCACHE_RETURN_IF_ERROR(checkBatch(layer, sequences, rows));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].rows != 1) {
-      return Status::badInput("layer " + std::to_string(layer) + ": decode takes 1 row, got " +
-                              std::to_string(rows[i].rows));
-    }
-    KVCACHE_RETURN_IF_ERROR(
-        feed("decode", layer, ours(sequences[i]), rows[i], /*wantOutput=*/true));
-  }
-  return Status::ok();
+  return feedAll("decode", layer, sequences, rows, /*wantOutput=*/true);
 }
 
 //===-- the end of an event
@@ -228,8 +237,7 @@ Status ReferenceExecution::runPhase(PhaseOp phase, PhaseEvent &event, LayerState
   return Status::ok();
 }
 
-Status ReferenceExecution::runDuePhases(StringRef name, int64_t layer,
-                                        ReferenceSequence &sequence) {
+PhaseEvent ReferenceExecution::eventOf(int64_t layer, ReferenceSequence &sequence) const {
   LayerState &state = sequence.layers[static_cast<size_t>(layer)];
   PhaseEvent event;
   event.layer = layer;
@@ -237,39 +245,34 @@ Status ReferenceExecution::runDuePhases(StringRef name, int64_t layer,
   event.length = state.length;
   event.recent = &state.recent;
   event.states = &state.states;
+  event.requests = &sequence.requests();
+  event.promptLength = sequence.promptLength;
+  return event;
+}
+
+Status ReferenceExecution::runDuePhases(StringRef name, ArrayRef<PhaseOp> phases, PhaseEvent &event,
+                                        ReferenceSequence &sequence) {
+  LayerState &state = sequence.layers[static_cast<size_t>(event.layer)];
   // A phase without triggers follows the one before it; the first one runs at the end of the
   // prompt.
   bool dueBefore = name == "prompt_end";
   for (StringRef kind : {"score", "allocate", "select", "compress"}) {
-    bool anyDue = false;
-    for (PhaseOp phase : method_->phases(kind)) {
+    bool any = false, anyDue = false;
+    for (PhaseOp phase : phases) {
+      if (!phase.hasKind(kind)) {
+        continue;
+      }
+      any = true;
       if (isDue(phase, name, dueBefore, event)) {
         KVCACHE_RETURN_IF_ERROR(runPhase(phase, event, state, name == "prompt_end"));
         anyDue = true;
       }
     }
-    dueBefore = method_->phases(kind).empty() ? dueBefore : anyDue;
+    dueBefore = any ? anyDue : dueBefore;
   }
   return Status::ok();
 }
 
-Status ReferenceExecution::commit(int64_t layer, LayerState &state) const {
-  for (StateOp declared : method_->states()) {
-    RuntimeValue &value = state.states[declared.getSymName().str()];
-    const auto *table = std::get_if<std::shared_ptr<const CacheTable>>(&value);
-    if (!table) {
-      continue;
-    }
-    CacheTable coded = **table;
-    std::map<std::string, RowEncoder> encoders;
-    for (NamedAttribute entry : declared.getEncodeAttr() ? declared.getEncodeAttr().getValue()
-                                                         : ArrayRef<NamedAttribute>()) {
-      EncoderOp encoder = method_->encoder(cast<FlatSymbolRefAttr>(entry.getValue()).getAttr());
-      encoders[entry.getName().str()] = [this, encoder, layer](const Tensor &rows) {
-        return encodedRows(*method_, encoder, layer, rows);
-      };
-    }
-    auto factor = [&](const ColumnSchema &column, int64_t list) {
 /// What an encoder yields for the rows of a column that are due.
 static StatusOr<Tensor> encodedRows(const ReferenceMethod &method, EncoderOp encoder, int64_t layer,
                                     const Tensor &rows) {
@@ -294,6 +297,23 @@ static StatusOr<Tensor> encodedRows(const ReferenceMethod &method, EncoderOp enc
   return in.tensor(encoder.getCodedRows());
 }
 
+Status ReferenceExecution::commit(int64_t layer, LayerState &state) const {
+  for (StateOp declared : method_->states()) {
+    RuntimeValue &value = state.states[declared.getSymName().str()];
+    const auto *table = std::get_if<std::shared_ptr<const CacheTable>>(&value);
+    if (!table) {
+      continue;
+    }
+    CacheTable coded = **table;
+    std::map<std::string, RowEncoder> encoders;
+    for (NamedAttribute entry : declared.getEncodeAttr() ? declared.getEncodeAttr().getValue()
+                                                         : ArrayRef<NamedAttribute>()) {
+      EncoderOp encoder = method_->encoder(cast<FlatSymbolRefAttr>(entry.getValue()).getAttr());
+      encoders[entry.getName().str()] = [this, encoder, layer](const Tensor &rows) {
+        return encodedRows(*method_, encoder, layer, rows);
+      };
+    }
+    auto factor = [&](const ColumnSchema &column, int64_t list) {
       return method_->factor(declared, column, layer, list);
     };
     Status status = coded.commit(factor, encoders);
@@ -307,9 +327,17 @@ static StatusOr<Tensor> encodedRows(const ReferenceMethod &method, EncoderOp enc
 }
 
 Status ReferenceExecution::endEvent(StringRef event, const std::vector<rt::Sequence *> &sequences) {
+  bool plans = event == "prompt_end" && method_->plansForAllLayers();
   for (rt::Sequence *sequence : sequences) {
+    if (plans) {
+      KVCACHE_RETURN_IF_ERROR(planPrompt(ours(sequence)));
+    }
     for (int64_t layer = 0; layer < geometry().layers; ++layer) {
-      KVCACHE_RETURN_IF_ERROR(runDuePhases(event, layer, ours(sequence)));
+      if (!plans) {
+        PhaseEvent given = eventOf(layer, ours(sequence));
+        KVCACHE_RETURN_IF_ERROR(
+            runDuePhases(event, method_->endPhases(), given, ours(sequence)));
+      }
       KVCACHE_RETURN_IF_ERROR(commit(layer, ours(sequence).layers[static_cast<size_t>(layer)]));
     }
   }
@@ -317,7 +345,11 @@ Status ReferenceExecution::endEvent(StringRef event, const std::vector<rt::Seque
 }
 
 Status ReferenceExecution::promptEnd(const std::vector<rt::Sequence *> &sequences) {
-  return endEvent("prompt_end", sequences);
+  KVCACHE_RETURN_IF_ERROR(endEvent("prompt_end", sequences));
+  for (rt::Sequence *sequence : sequences) {
+    ours(sequence).promptLength = sequence->length();
+  }
+  return Status::ok();
 }
 
 Status ReferenceExecution::stepEnd(const std::vector<rt::Sequence *> &sequences) {
@@ -346,6 +378,8 @@ Status ReferenceExecution::attend(int64_t layer, const rt::Sequence &sequence, i
   event.length = state.length;
   event.rows = &given;
   event.states = &state.states;
+  event.requests = &mine.requests();
+  event.promptLength = mine.promptLength;
   Interpreter in(geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
   Value output = phase.getNext().getValueFor("out");

@@ -4,11 +4,12 @@
 
 #pragma once
 
+#include "runtime/Artefacts.h"
 #include "targets/reference/ReferenceSequence.h"
 
 namespace mlir::kvcache::reference {
 
-class ReferenceExecution final : public rt::Execution {
+class ReferenceExecution final : public rt::Execution, public rt::ArtefactHolder {
 public:
   explicit ReferenceExecution(std::unique_ptr<ReferenceMethod> method);
 
@@ -21,6 +22,8 @@ public:
   std::string budgetRefusal() const override;
   int64_t neededQueryRows() const override { return method_->neededQueryRows(); }
   bool needsPreRopeKeys() const override { return method_->needsPreRopeKeys(); }
+  bool needsIds() const override { return method_->needsIds(); }
+  std::vector<std::string> neededRequests() const override { return method_->neededRequests(); }
   bool needsCalibration() const override { return method_->needsCalibration(); }
   Status calibrate(int64_t layer, const rt::LayerRows &rows) override;
   Status finishCalibration() override;
@@ -37,6 +40,9 @@ public:
   Status attend(int64_t layer, const rt::Sequence &sequence, int64_t rows, const float *q,
                 float *out, float *lse) override;
   std::vector<rt::KernelReport> kernels() const override;
+  std::vector<rt::ArtefactShape> artefactShapes() const override;
+  std::vector<float> artefactValues(size_t index, int64_t layer) const override;
+  Status setArtefactValues(size_t index, int64_t layer, const std::vector<float> &values) override;
 
 private:
   /// Rows of one layer given to `calibrate` so far.
@@ -50,8 +56,19 @@ private:
   /// Runs the phase that appends `rows`; with `wantOutput`, fills rows.out.
   Status feed(StringRef kind, int64_t layer, ReferenceSequence &sequence, const rt::LayerRows &rows,
               bool wantOutput);
-  /// Score, allocate, select and compress of one layer, as far as they are due at `event`.
-  Status runDuePhases(StringRef event, int64_t layer, ReferenceSequence &sequence);
+  /// As `feed` for each sequence of a batch.
+  Status feedAll(StringRef kind, int64_t layer, const std::vector<rt::Sequence *> &sequences,
+                 const std::vector<rt::LayerRows> &rows, bool wantOutput);
+  /// What phases of a layer may be bound to at the end of an event.
+  PhaseEvent eventOf(int64_t layer, ReferenceSequence &sequence) const;
+  /// Those of `phases` (score, allocate, select and compress of one layer) that are due at the event called
+  /// `name`.
+  Status runDuePhases(StringRef name, ArrayRef<PhaseOp> phases, PhaseEvent &event,
+                      ReferenceSequence &sequence);
+  /// The end of a prompt with phases of model scope, without the commit.
+  Status planPrompt(ReferenceSequence &sequence);
+  /// Runs a phase of model scope on what `layers` have; gives each its part of what it yields.
+  Status runModelPhase(PhaseOp phase, PhaseEvent &all, std::vector<PhaseEvent> &layers);
   bool isDue(PhaseOp phase, StringRef event, bool dueBefore, const PhaseEvent &given) const;
   Status runPhase(PhaseOp phase, PhaseEvent &event, LayerState &state, bool atPromptEnd);
   Status endEvent(StringRef event, const std::vector<rt::Sequence *> &sequences);

@@ -135,6 +135,15 @@ Status ReferenceMethod::collect() {
       }
     }
   }
+  for (StringRef kind : {"score", "allocate", "select", "compress"}) {
+    for (PhaseOp phase : phases(kind)) {
+      if (phase.getModelScope()) {
+        plansForAllLayers_ = true;
+      } else {
+        endPhases_.push_back(phase);
+      }
+    }
+  }
   for (StringRef kind : {"prefill", "decode", "query"}) {
     if (phases(kind).size() != 1) {
       return Status::badInput("expected one phase '" + kind.str() + "' of a composed method, got " +
@@ -210,6 +219,10 @@ void ReferenceMethod::findNeeds() {
                                                  phase.getBindings().getAsRange<BindingAttr>())) {
       StringRef role = attr.getRole();
       hasTokenBudget_ |= role == "budget";
+      needsIds_ |= role == "ids";
+      if (role == "request") {
+        requests_.insert(cast<StringAttr>(attr.getArgument()).getValue().str());
+      }
       if (role == "key") {
         AxisAttr channel = findAxisOfKind(axesOf(argument), "channel");
         needsPreRopeKeys_ |= channel && channel.getTag() == "pre";
@@ -285,6 +298,10 @@ StatusOr<rt::reference::FactorSide> ReferenceMethod::factor(StateOp state,
   return side;
 }
 
+EncoderOp ReferenceMethod::encoder(StringAttr name) const {
+  return cast<EncoderOp>(SymbolTable::lookupSymbolIn(method_, name));
+}
+
 bool ReferenceMethod::needsCalibration() const {
   MethodOp method = method_;
   for (auto artefact : method.getBody().front().getOps<ArtefactOp>()) {
@@ -298,7 +315,3 @@ bool ReferenceMethod::needsCalibration() const {
 }
 
 } // namespace mlir::kvcache::reference
-EncoderOp ReferenceMethod::encoder(StringAttr name) const {
-  return cast<EncoderOp>(SymbolTable::lookupSymbolIn(method_, name));
-}
-

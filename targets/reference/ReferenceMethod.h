@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 namespace mlir::kvcache::reference {
 
@@ -37,6 +38,10 @@ public:
   ArrayRef<PhaseOp> phases(StringRef kind) const;
   /// The one phase of a kind; null when there is none.
   PhaseOp phase(StringRef kind) const;
+  /// The phases of one layer that end an event.
+  ArrayRef<PhaseOp> endPhases() const { return endPhases_; }
+  /// Whether phases of model scope end the prompt.
+  bool plansForAllLayers() const { return plansForAllLayers_; }
   /// Whether `layers(except(..))` leaves the layer out.
   bool skips(PhaseOp phase, int64_t layer) const;
 
@@ -49,6 +54,9 @@ public:
 
   bool hasTokenBudget() const { return hasTokenBudget_; }
   bool needsPreRopeKeys() const { return needsPreRopeKeys_; }
+  bool needsIds() const { return needsIds_; }
+  /// Names of the request tables that phases take, in order.
+  std::vector<std::string> neededRequests() const { return {requests_.begin(), requests_.end()}; }
   bool merges() const { return merges_; }
   /// Execution::neededQueryRows.
   int64_t neededQueryRows() const { return neededQueryRows_; }
@@ -59,6 +67,8 @@ public:
 
   /// Artefacts by layer and name.
   std::vector<std::map<std::string, RuntimeValue>> artefacts;
+  /// The encoder of that name, which a state names.
+  EncoderOp encoder(StringAttr name) const;
   bool needsCalibration() const;
 
 private:
@@ -67,16 +77,17 @@ private:
   void findNeeds();
 
   rt::Geometry geometry_;
-  /// The encoder of that name, which a state names.
-  EncoderOp encoder(StringAttr name) const;
   std::unique_ptr<MLIRContext> context_;
   OwningOpRef<ModuleOp> module_;
   MethodOp method_;
   std::string hash_;
   std::map<std::string, SmallVector<PhaseOp, 1>> phases_;
   SmallVector<StateOp, 2> states_;
+  SmallVector<PhaseOp> endPhases_;
+  bool plansForAllLayers_ = false;
   std::map<std::string, std::shared_ptr<const CacheSchema>> schemas_;
-  bool hasTokenBudget_ = false, needsPreRopeKeys_ = false, merges_ = false;
+  bool hasTokenBudget_ = false, needsPreRopeKeys_ = false, needsIds_ = false, merges_ = false;
+  std::set<std::string> requests_;
   int64_t neededQueryRows_ = 0, windowRows_ = 0;
 };
 
