@@ -54,7 +54,8 @@ FailureOr<ExecutableOp> plan(MethodOp method, const ::kvcache::rt::Geometry &geo
   // The scheduler reorders the axes of kernel arguments in place.
   OpBuilder builder(method);
   auto clone = cast<MethodOp>(builder.clone(*method));
-  ScheduleContext context{clone, geometry, executable, kernels, {}, {}, isa == Isa::V4};
+  ScheduleContext context{clone, geometry, executable, kernels};
+  context.wideRegisters = isa == Isa::V4;
   LogicalResult done = declareStates(context);
   for (auto program : clone.getBody().front().getOps<PhaseOp>()) {
     if (succeeded(done)) {
@@ -132,27 +133,38 @@ private:
   /// In the order objects are packed; the last is the widest.
   static constexpr std::pair<StringLiteral, Isa> isaNames[] = {{"v3", Isa::V3}, {"v4", Isa::V4}};
 
-  /// From `planned` to `scheduled`, and the message that says so.
-  static LogicalResult schedule(ExecutableOp executable, ModuleOp planned, ModuleOp kernels,
-                                const TargetOptions &options, Artifact &artifact) {
-    if (options.wantStage == "kernels") {
+  /// From `planned` to `scheduled`, and the message that says so: that of the artifact, which is
+  /// the same for every instruction set.
+  static LogicalResult schedule(ExecutableOp executable, bool first, ModuleOp planned,
+                                ModuleOp kernels, const TargetOptions &options,
+                                Artifact &artifact) {
+    if (first && options.wantStage == "kernels") {
       artifact.stageIr = printed(kernels);
-    } else if (options.wantStage == "planned") {
+    } else if (first && options.wantStage == "planned") {
       artifact.stageIr = printed(planned);
     }
     shareBuffers(executable);
     executable->moveBefore(kernels.getBody(), kernels.getBody()->begin());
-    if (failed(verify(kernels)) || failed(exportExecutable(executable, *artifact.executable))) {
+    proto::Executable exported;
+    if (failed(verify(kernels)) || failed(exportExecutable(executable, exported))) {
       return failure();
     }
-    if (options.wantStage == "scheduled") {
+    if (first && options.wantStage == "scheduled") {
       artifact.stageIr = printed(kernels);
     }
     executable.erase();
-    return success();
+    if (first) {
+      *artifact.executable = std::move(exported);
+      return success();
+    }
+    exported.mutable_code()->CopyFrom(artifact.executable->code());
+    return exported.SerializeAsString() == artifact.executable->SerializeAsString()
+               ? success()
+               : kernels.emitError("the schedules of two instruction sets differ");
   }
 
-  /// Adds the object of one instruction set; the first one also writes the schedule.
+  /// Adds the object of one instruction set; the first one also writes the schedule, which the
+  /// others must agree with.
   LogicalResult compileFor(Isa isa, bool first, MethodOp method,
                            const ::kvcache::rt::Geometry &geometry, const TargetOptions &options,
                            Artifact &artifact) const {
@@ -162,7 +174,7 @@ private:
     if (failed(executable)) {
       return failure();
     }
-    if (first && failed(schedule(*executable, *planned, *kernels, options, artifact))) {
+    if (failed(schedule(*executable, first, *planned, *kernels, options, artifact))) {
       return failure();
     }
     CpuOptions cpu;
