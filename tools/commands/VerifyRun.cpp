@@ -70,7 +70,8 @@ struct Side {
     ApplyResult result;
     for (int64_t layer = 0; layer < execution.geometry().layers; ++layer) {
       LayerResult to;
-      for (int64_t head = 0; head < execution.geometry().kvHeads; ++head) {
+      int64_t heads = static_cast<int64_t>(sequence->report(layer).keptRows.size());
+      for (int64_t head = 0; head < heads; ++head) {
         StatusOr<rt::HeadContents> contents = sequence->contents(layer, head);
         KVCACHE_RETURN_IF_ERROR(contents.status());
         to.scores.push_back(contents->scores);
