@@ -33,13 +33,26 @@ SymbolValues geometrySymbols(const MethodGeometry &geometry) {
   return values;
 }
 
+/// The place of a text among those that the parameter may be; nothing for other parameters.
+std::optional<int64_t> placeOf(ParamOp param) {
+  ArrayAttr choices = param.getChoicesAttr();
+  if (!isa<StringAttr>(param.getValue()) || !choices) {
+    return std::nullopt;
+  }
+  return llvm::find(choices, param.getValue()) - choices.begin();
+}
+
 /// Evaluates parameters that are expressions, then collects the value of each.
 LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
+  // What expressions may name: a text of a set is its place there.
+  std::map<std::string, int64_t> places;
   for (auto param : method.getBody().front().getOps<ParamOp>()) {
     if (param.isExpression()) {
       std::string error;
+      std::map<std::string, int64_t> names = values.integers;
+      names.insert(places.begin(), places.end());
       std::optional<int64_t> value =
-          evaluateExpression(cast<StringAttr>(param.getValue()).getValue(), values.integers, error);
+          evaluateExpression(cast<StringAttr>(param.getValue()).getValue(), names, error);
       if (!value) {
         return param.emitError() << "parameter '" << param.getSymName()
                                  << "' = " << param.getValue() << ": " << error;
@@ -59,6 +72,9 @@ LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
       values.floats[name] = number.getValueAsDouble();
     } else if (auto text = dyn_cast<StringAttr>(param.getValue())) {
       values.texts[name] = text.getValue().str();
+      if (std::optional<int64_t> place = placeOf(param)) {
+        places[name] = *place;
+      }
     }
   }
   // In triggers `budget` is the role, which each sequence has its own value of, not the default of
@@ -71,6 +87,9 @@ LogicalResult bindParameters(MethodOp method, SymbolValues &values) {
 TypedAttr constantOf(ParamOp param, Type type) {
   if (auto number = dyn_cast<FloatAttr>(param.getValue())) {
     return isa<FloatType>(type) ? FloatAttr::get(type, number.getValueAsDouble()) : TypedAttr();
+  }
+  if (std::optional<int64_t> place = placeOf(param); place && type.isIndex()) {
+    return IntegerAttr::get(type, *place);
   }
   auto integer = dyn_cast<IntegerAttr>(param.getValue());
   if (!integer) {
@@ -172,14 +191,14 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
       return failure();
     }
   }
-  llvm::DenseMap<Operation *, Type> unbound;
-  for (auto state : method.getBody().front().getOps<StateOp>()) {
-    unbound[state] = state.getType();
-  }
   for (auto encoder : method.getBody().front().getOps<EncoderOp>()) {
     if (failed(replaceParameterArguments(method, encoder))) {
       return failure();
     }
+  }
+  llvm::DenseMap<Operation *, Type> unbound;
+  for (auto state : method.getBody().front().getOps<StateOp>()) {
+    unbound[state] = state.getType();
   }
   llvm::StringMap<SmallVector<std::string>> symbols;
   for (auto state : method.getBody().front().getOps<StateOp>()) {
@@ -192,11 +211,11 @@ LogicalResult specializeMethod(MethodOp method, const MethodGeometry &geometry) 
     }
   }
   bindSymbols(method, values);
+  bindTiles(method);
   for (auto state : method.getBody().front().getOps<StateOp>()) {
     if (failed(checkStorage(state, unbound.lookup(state)))) {
       return failure();
     }
-  bindTiles(method);
   }
   return verify(method);
 }

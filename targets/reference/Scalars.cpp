@@ -11,6 +11,7 @@
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/bit.h"
 
 #include <cmath>
 
@@ -315,6 +316,9 @@ void addIntegerOps(llvm::StringMap<ScalarFunction> &table) {
   add<math::AbsIOp>(table, [](Operation *op, Args args, Error &) {
     return integerResult(op, args[0].integer < 0 ? -static_cast<uint64_t>(args[0].integer)
                                                  : args[0].integer);
+  });
+  add<math::CtPopOp>(table, [](Operation *op, Args args, Error &) {
+    return integerResult(op, llvm::popcount(bitsOf(op, args, 0)));
   });
   add<arith::CmpIOp>(table, compareIntegers);
 }

@@ -115,6 +115,14 @@ TEST_F(CacheTest, ColumnsAreReadAndReplaced) {
   EXPECT_EQ(r.values, values.values);
 }
 
+TEST_F(CacheTest, FeatureAxesHaveAnExtentAndPositions) {
+  std::string i = "!kvcache.tensor<channel.v:2, i32>";
+  EXPECT_EQ(tensorFrom({{kv, valueOfTable(filled({5, 6, 7}))}},
+                       "%r = kvcache.iota channel.v of %a : (" + kv + ") -> " + i, i)
+                .values,
+            (std::vector<double>{0, 1}));
+}
+
 TEST_F(CacheTest, AttendIsCausalByPosition) {
   positions_["query"] = {1, 0};
   // The key of row 0 is 0, of row 1 ln(3) * sqrt(2): weights 1 : 3 for a query of 1.

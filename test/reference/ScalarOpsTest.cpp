@@ -113,6 +113,8 @@ TEST_F(ScalarTest, Integers) {
     EXPECT_EQ(i32(op, x, z), expected) << op;
   }
   EXPECT_EQ(run("i32", -5, 0, "%y = math.absi %x : i32", "i32"), 5);
+  EXPECT_EQ(run("i32", 13, 0, "%y = math.ctpop %x : i32", "i32"), 3);
+  EXPECT_EQ(run("i32", -2, 0, "%y = math.ctpop %x : i32", "i32"), 31);
 }
 
 TEST_F(ScalarTest, WhatHasNoResultIsAnError) {

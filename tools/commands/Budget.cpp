@@ -87,12 +87,21 @@ StatusOr<Budget> parseBudget(const std::string &budget, const std::string &ratio
   return parsed;
 }
 
+static bool hasOptionalBudget(const rt::Execution &execution) {
+  std::map<std::string, std::string> parameters = execution.parameters();
+  auto budget = parameters.find("budget");
+  return budget != parameters.end() && budget->second == "-1";
+}
+
 StatusOr<int64_t> resolveBudget(const Budget &budget, const rt::Execution &execution,
                                 int64_t tokens, const BytesOfBudget &bytes) {
   if (!execution.hasTokenBudget()) {
     return budget.given()
                ? StatusOr<int64_t>(Status::badInput(budget.text + ": " + execution.budgetRefusal()))
                : StatusOr<int64_t>(int64_t(-1));
+  }
+  if (!budget.given() && hasOptionalBudget(execution)) {
+    return noBudgetLimit;
   }
   if (!budget.given()) {
     return Status::badInput(

@@ -29,9 +29,13 @@ rt::StatusOr<Budget> parseBudget(const std::string &budget, const std::string &r
 /// Bytes that a sequence holds after its prompt with a budget of so many tokens.
 using BytesOfBudget = std::function<rt::StatusOr<int64_t>(int64_t tokens)>;
 
-/// Tokens per KV head and layer for a prompt of `tokens`; -1 for a method without a token budget.
-/// Bad input when the method takes none, needs one, nothing would be kept, or even one token does
-/// not fit. `bytes` is called only for Kind::Bytes.
+/// The budget of a method that needs none (its parameter `budget` is -1) where none is given: more
+/// than any prompt has.
+inline constexpr int64_t noBudgetLimit = int64_t(1) << 30;
+
+/// Tokens per KV head and layer for a prompt of `tokens`; -1 for a method without a token budget,
+/// noBudgetLimit for one that can do without. Bad input when the method takes none, needs one,
+/// nothing would be kept, or even one token does not fit. `bytes` is called only for Kind::Bytes.
 rt::StatusOr<int64_t> resolveBudget(const Budget &budget, const rt::Execution &execution,
                                     int64_t tokens, const BytesOfBudget &bytes);
 
