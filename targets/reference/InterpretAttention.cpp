@@ -229,9 +229,11 @@ Status Attention::attendRows(int64_t head, int64_t first, int64_t groups, const 
       auto from = queries_.values.begin() + ((head * group_ + g) * rows_ + query) * width_;
       q.insert(q.end(), from, from + width_);
     }
-    AttentionResult result =
+    StatusOr<AttentionResult> attended =
         attendHead(rows, q, 1, groups, width_, {positions_[static_cast<size_t>(query)]}, causal_,
                    causal_ ? in_.geometry().slidingWindow : 0);
+    KVCACHE_RETURN_IF_ERROR(attended.status());
+    const AttentionResult &result = *attended;
     count(head, first, groups, query, result);
     if (visit) {
       KVCACHE_RETURN_IF_ERROR(visit(head, first, groups, query, rows, result));
