@@ -31,11 +31,23 @@ ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) {
 }
 void MapOp::print(OpAsmPrinter &printer) { printScalarOp(printer, *this, nullptr); }
 
+/// The axes of an input of a map. Beside query heads of the whole group, `group:Gs` is G of them or
+/// repeated for each.
+static SmallVector<AxisAttr> mappedAxes(Type input, bool wholeGroup) {
+  SmallVector<AxisAttr> axes(axesOf(input));
+  llvm::erase_if(axes, [&](AxisAttr axis) { return wholeGroup && isRowGroup(axis); });
+  return axes;
+}
+
 LogicalResult MapOp::verify() {
   SmallVector<AxisAttr> united;
   std::string clash;
+  bool wholeGroup = llvm::any_of(getInputs().getTypes(), [](Type input) {
+    AxisAttr group = findAxis(axesOf(input), "group");
+    return group && !isRowGroup(group);
+  });
   for (Type input : getInputs().getTypes()) { // C1
-    if (!unite(united, axesOf(input), clash)) {
+    if (!unite(united, mappedAxes(input, wholeGroup), clash)) {
       return emitOpError() << "inputs disagree on the extent of axis '" << clash << "'";
     }
   }

@@ -79,3 +79,11 @@ func.func @reduce_row_group(%x: !kvcache.tensor<head:Hkv, group:G, token:?, f32>
   %0 = kvcache.reduce mean %x over [group] : (!kvcache.tensor<head:Hkv, group:G, token:?, f32>) -> !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>
   return %0 : !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>
 }
+
+// Beside whole groups, entries of query heads are those of the same head, and entries of KV heads are repeated.
+// CHECK-LABEL: @map_row_group
+func.func @map_row_group(%x: !sg, %y: !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>) -> !sg {
+  // CHECK: kvcache.map
+  %0 = kvcache.map %x, %y with arith.mulf : (!sg, !kvcache.tensor<head:Hkv, group:Gs, token:?, f32>) -> !sg
+  return %0 : !sg
+}
