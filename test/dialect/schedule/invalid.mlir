@@ -401,3 +401,12 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
   }
 }
 }
+
+// -----
+
+module @exec_tensor_c3 {
+kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
+  // expected-error @below {{is carried, and expects no extents and no values}}
+  kvcache.exec.tensor @t [2] of f32 carried
+}
+}
