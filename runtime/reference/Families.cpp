@@ -134,16 +134,18 @@ StatusOr<Tensor> lowrank(const Tensor &x, const Tensor &basis, const Tensor &mea
   return contract(centred, basis, {channel});
 }
 
-AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, int64_t queries,
-                           int64_t group, int64_t width, const std::vector<int32_t> &queryPositions,
-                           bool causal, int64_t window) {
+StatusOr<AttentionResult> attendHead(const HeadRows &rows, const std::vector<double> &q,
+                                     int64_t queries, int64_t group, int64_t width,
+                                     const std::vector<int32_t> &queryPositions, bool causal,
+                                     int64_t window, const LogitRule &rule) {
   constexpr double minusInfinity = -std::numeric_limits<double>::infinity();
   int64_t n = rows.rows;
+  int64_t valueWidth = n == 0 ? 0 : static_cast<int64_t>(rows.v.size()) / n;
   AttentionResult result;
-  result.out.assign(static_cast<size_t>(queries * group * width), 0.0);
+  result.out.assign(static_cast<size_t>(queries * group * valueWidth), 0.0);
   result.lse.assign(static_cast<size_t>(queries * group), minusInfinity);
   result.p.assign(static_cast<size_t>(queries * group * n), 0.0);
-  double scale = 1.0 / std::sqrt(static_cast<double>(width));
+  double scale = 1.0 / std::sqrt(static_cast<double>(rule.headDim > 0 ? rule.headDim : width));
   for (int64_t i = 0; i < queries * group; ++i) {
     const double *query = &q[static_cast<size_t>(i * width)];
     double *p = result.p.data() + i * n;
@@ -161,6 +163,11 @@ AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, i
         dot += query[d] * rows.k[static_cast<size_t>(t * width + d)];
       }
       p[t] = dot * scale;
+      if (rule.change) {
+        StatusOr<double> changed = rule.change(p[t], i, t);
+        KVCACHE_RETURN_IF_ERROR(changed.status());
+        p[t] = *changed;
+      }
       largest = std::fmax(largest, p[t]);
     }
     if (largest == minusInfinity) {
@@ -175,9 +182,9 @@ AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, i
     result.lse[static_cast<size_t>(i)] = largest + std::log(sum);
     for (int64_t t = 0; t < n; ++t) {
       p[t] /= sum;
-      for (int64_t d = 0; d < width && p[t] != 0.0; ++d) {
-        result.out[static_cast<size_t>(i * width + d)] +=
-            p[t] * rows.v[static_cast<size_t>(t * width + d)];
+      for (int64_t d = 0; d < valueWidth && p[t] != 0.0; ++d) {
+        result.out[static_cast<size_t>(i * valueWidth + d)] +=
+            p[t] * rows.v[static_cast<size_t>(t * valueWidth + d)];
       }
     }
   }

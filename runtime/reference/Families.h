@@ -63,7 +63,7 @@ double roundTo(abi::ElementType type, double value);
 /// One head's entries as attention reads them.
 struct HeadRows {
   int64_t rows = 0;
-  std::vector<double> k, v;       ///< [rows, D]
+  std::vector<double> k, v;       ///< [rows, D], [rows, Dv]
   std::vector<int32_t> positions; ///< [rows]
 };
 
@@ -73,12 +73,21 @@ struct AttentionResult {
   std::vector<double> p;   ///< [queries, group, rows]
 };
 
-/// attend for one KV head: z = q . k / sqrt(D), -inf where pos(key) > pos(query) (causal) or
-/// pos(query) - pos(key) >= window (window > 0); p = softmax z; out = p v. A fully masked row
-/// yields 0.
-AttentionResult attendHead(const HeadRows &rows, const std::vector<double> &q, int64_t queries,
-                           int64_t group, int64_t width, const std::vector<int32_t> &queryPositions,
-                           bool causal, int64_t window);
+/// What makes logits of products.
+struct LogitRule {
+  int64_t headDim = 0; ///< D of 1 / sqrt(D); 0: the channels of the keys
+  /// Replaces the logit of a query (number query * group + g) for a row; null: logits stay.
+  std::function<StatusOr<double>(double z, int64_t query, int64_t row)> change;
+};
+
+/// attend for one KV head: z = f(q . k / sqrt(D)), -inf where pos(key) > pos(query) (causal) or
+/// pos(query) - pos(key) >= window (window > 0); p = softmax z; out = p v. A row that sees nothing,
+/// or logits of -inf alone, yields 0. `width` is the number of channels of the keys; values may have
+/// another.
+StatusOr<AttentionResult> attendHead(const HeadRows &rows, const std::vector<double> &q,
+                                     int64_t queries, int64_t group, int64_t width,
+                                     const std::vector<int32_t> &queryPositions, bool causal,
+                                     int64_t window, const LogitRule &rule = {});
 
 /// Rotates a row of D channels (half-split pairs i, i + D/2) by `position`: y_i = x_i cos - x_j
 /// sin, y_j = x_j cos + x_i sin.
