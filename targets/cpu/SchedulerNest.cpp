@@ -60,6 +60,13 @@ private:
   std::vector<std::pair<std::string, Extent>> named_;
 };
 
+/// Whether a selection ranks the tokens of each row head, which reports show.
+bool isScore(TopkOp topk) {
+  return topk.getAxis() == "token" && llvm::all_of(axesOf(topk.getInput()), [](AxisAttr axis) {
+           return axis.getKind() == "head" || axis.getKind() == "group" || axis.getName() == "token";
+         });
+}
+
 std::string storeArg(int store) { return "s" + std::to_string(store); }
 std::string bufferArg(int buffer) { return "b" + std::to_string(buffer); }
 
@@ -129,6 +136,14 @@ AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
           return place;
         }
       }
+    }
+  }
+  // Or it is an axis of an input under another name.
+  for (auto relabel : kernel.getBlock().getOps<RelabelOp>()) {
+    std::optional<unsigned> at = findAxisIndex(axesOf(relabel.getResult()), axis.getName());
+    AxisAttr from = at ? axesOf(relabel.getInput())[*at] : AxisAttr();
+    if (from && from != axis) {
+      return placeAxis(kernel, from, relabel.getInput());
     }
   }
   return {};
@@ -299,7 +314,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
   }
   if (auto topk = dyn_cast<TopkOp>(root)) {
     launch.setCheckOp("select.topk");
-    if (builder_.kind() == proto::Program::PROMPT_END && topk.getAxis() == "token") {
+    if (builder_.kind() == proto::Program::PROMPT_END && isScore(topk)) {
       auto input = dyn_cast<BlockArgument>(topk.getInput());
       builder_.ranked(tensors_[kernel.getInputs()[input.getArgNumber()]].buffer);
     }
