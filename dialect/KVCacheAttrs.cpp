@@ -63,7 +63,7 @@ void printExtent(raw_ostream &os, Attribute extent) {
 static bool isAxisKind(StringRef kind) {
   return llvm::StringSwitch<bool>(kind)
       .Cases({"layer", "head", "group", "query", "token", "channel", "rank", "cluster"}, true)
-      .Cases({"page", "code", "frame", "patch"}, true)
+      .Cases({"page", "segment", "code", "frame", "patch"}, true)
       .Default(false);
 }
 
@@ -72,8 +72,8 @@ FailureOr<AxisAttr> parseAxisAfterColon(AsmParser &parser, StringRef name, SMLoc
   if (!isAxisKind(kind)) {
     return parser.emitError(loc, "unknown axis kind '")
            << kind
-           << "', expected layer, head, group, query, token, channel, rank, cluster, page, code, "
-              "frame or patch";
+           << "', expected layer, head, group, query, token, channel, rank, cluster, page, "
+              "segment, code, frame or patch";
   }
   if (tag.contains('.') || name.ends_with(".")) {
     return parser.emitError(loc, "expected one tag after the axis kind, got '") << name << "'";

@@ -40,11 +40,16 @@ struct Geometry {
   std::vector<float> ropeInvFreq;
 };
 
+/// Tables that come with a prompt, by name: what the role `request(name)` gives to a method. A number is a table of one
+/// entry; a table about tokens has one entry for each row fed, and rows behind its end have 0.
+using RequestTables = std::map<std::string, std::vector<int32_t>>;
+
 /// Per-sequence settings. `budget` is tokens per KV head and layer, window and sinks included;
 /// -1 = the method has no token budget.
 struct SequenceOptions {
   int64_t budget = -1;
   uint64_t seed = 0;
+  RequestTables requests = {};
 };
 
 /// Activations of one layer for `rows` new tokens of one sequence.
@@ -55,6 +60,7 @@ struct LayerRows {
   const float *v = nullptr;         ///< [rows, Hkv, D]
   const float *kPre = nullptr;      ///< [rows, Hkv, D], before RoPE; null unless needsPreRopeKeys()
   const int32_t *positions = nullptr; ///< [rows]
+  const int32_t *ids = nullptr;     ///< [rows], token ids; null unless needsIds()
   float *out = nullptr;             ///< [rows, Hq, D], attention output; unused by `ingest`
 };
 
@@ -113,6 +119,8 @@ public:
   virtual int64_t length() const = 0;
 };
 
+class ArtefactHolder;
+
 /// A method bound to a geometry, ready to run. Thread-compatible: one call at a time.
 class Execution {
 public:
@@ -131,11 +139,17 @@ public:
   /// Rows of queries that `ingest` + `promptEnd` need: 0 none, n the last n rows, -1 all rows.
   virtual int64_t neededQueryRows() const = 0;
   virtual bool needsPreRopeKeys() const = 0;
+  /// True when rows must come with their token ids.
+  virtual bool needsIds() const { return false; }
+  /// Names of the tables that SequenceOptions::requests must hold.
+  virtual std::vector<std::string> neededRequests() const { return {}; }
   /// True when artefacts must be calibrated (or loaded) before a sequence can be created.
   virtual bool needsCalibration() const = 0;
   /// Feeds rows of one layer to the calibrate phase; `finishCalibration` turns them into artefacts.
   virtual Status calibrate(int64_t layer, const LayerRows &rows) = 0;
   virtual Status finishCalibration() = 0;
+  /// The artefacts, to be read or set; null where they stay inside.
+  virtual ArtefactHolder *artefactHolder() { return nullptr; }
 
   virtual StatusOr<std::unique_ptr<Sequence>> createSequence(const SequenceOptions &options) = 0;
 
@@ -157,5 +171,16 @@ public:
 
   virtual std::vector<KernelReport> kernels() const = 0;
 };
+
+/// Bad input, naming the table, when `options` lacks a request table that the method needs.
+inline Status checkRequests(const Execution &execution, const SequenceOptions &options) {
+  for (const std::string &name : execution.neededRequests()) {
+    if (options.requests.count(name) == 0) {
+      return Status::badInput("method '" + execution.methodName() + "' needs the request table '" + name +
+                              "', which was not given");
+    }
+  }
+  return Status::ok();
+}
 
 } // namespace kvcache::rt

@@ -70,7 +70,7 @@ Status BatchRun::compress(const std::vector<int64_t> &budgets, uint64_t seed) {
   std::vector<SequenceRun *> all;
   for (size_t i = 0; i < batch_.samples.size(); ++i) {
     StatusOr<std::unique_ptr<Sequence>> sequence =
-        execution_.createSequence({budgets[i], seed + i});
+        execution_.createSequence({budgets[i], seed + i, batch_.recordings[i].requests});
     if (!sequence.isOk()) {
       return sequence.status();
     }
@@ -243,6 +243,7 @@ StatusOr<Batch> prefillBatch(Decoder &decoder, Execution &dense, std::vector<Sam
     sequences.push_back(std::move(*sequence));
     runs[i].sequence = sequences.back().get();
     runs[i].prompt = batch.samples[i].context;
+    runs[i].requests = requestsOf(batch.samples[i]);
     all.push_back(&runs[i]);
   }
   auto start = Clock::now();

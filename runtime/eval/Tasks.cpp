@@ -328,8 +328,20 @@ StatusOr<Sample> makeSample(const TaskMaterial &material, Task task, int64_t len
 Sample questionInside(Sample sample) {
   std::vector<int32_t> &question = sample.questions.front().question;
   sample.context.insert(sample.context.end(), question.begin(), question.end() - 1);
+  sample.questionTokens = static_cast<int64_t>(question.size()) - 1;
   question.erase(question.begin(), question.end() - 1);
   return sample;
+}
+
+RequestTables requestsOf(const Sample &sample) {
+  auto question = static_cast<int32_t>(sample.questionTokens),
+       context = static_cast<int32_t>(sample.context.size()) - question;
+  std::vector<int32_t> segments = {context + question}, keep(sample.context.size(), 0);
+  if (question > 0 && context > 0) {
+    segments.insert(segments.begin(), context);
+  }
+  std::fill(keep.end() - question, keep.end(), 1);
+  return {{"question", {question}}, {"segments", segments}, {"keep", keep}};
 }
 
 } // namespace kvcache::rt

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "runtime/Execution.h"
 #include "runtime/Status.h"
 #include "runtime/eval/TaskMaterial.h"
 
@@ -40,6 +41,7 @@ struct Question {
 struct Sample {
   std::vector<int32_t> context; ///< begins with the token that begins every sequence
   std::vector<Question> questions;
+  int64_t questionTokens = 0; ///< how many tokens at the end of the context ask the question
 };
 
 /// Makes sample `index` of a cell; its context has `length` tokens, whatever the task. Questions
@@ -51,6 +53,10 @@ StatusOr<Sample> makeSample(const TaskMaterial &material, Task task, int64_t len
 
 /// The same sample with its only question, except the last token, moved into the context.
 Sample questionInside(Sample sample);
+
+/// The tables that come with a sample's context: `question`, how many of its last tokens ask the question; `segments`,
+/// for the context and that question the row behind its last; `keep`, 1 for each token of the question.
+RequestTables requestsOf(const Sample &sample);
 
 /// Bytes that a text sample is teacher-forced over.
 constexpr int64_t textAnswerBytes = 128;

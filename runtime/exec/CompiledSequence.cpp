@@ -14,6 +14,10 @@ CompiledSequence::CompiledSequence(std::shared_ptr<ExecutionCore> core,
                                    std::shared_ptr<const Artefacts> artefacts,
                                    const SequenceOptions &options)
     : core_(std::move(core)), artefacts_(std::move(artefacts)), options_(options) {
+  for (const auto &[name, table] : options_.requests) {
+    requests_.entries[name] = static_cast<int32_t>(table.size());
+  }
+  requests_.tables = std::move(options_.requests);
   for (int64_t layer = 0; layer < core_->executable->geometry().layers; ++layer) {
     layers_.push_back(std::make_unique<LayerState>(*core_->executable, *core_->arena));
   }
@@ -28,6 +32,7 @@ std::unique_ptr<Sequence> CompiledSequence::fork() const {
     }
     copy->layers_[layer] = std::move(*state);
   }
+  copy->requests_ = requests_;
   copy->appended_ = appended_;
   copy->broken_ = broken_;
   copy->promptEnded_ = promptEnded_;
@@ -38,10 +43,19 @@ RunItem CompiledSequence::item(int64_t layer, const LayerRows &rows) const {
   RunItem item;
   item.state = layers_[layer].get();
   item.artefacts = artefacts_.get();
+  item.requests = &requests_;
   item.rows = rows;
   item.budget = options_.budget;
   item.seed = options_.seed;
   return item;
+}
+
+void CompiledSequence::extendRequests(int64_t length) {
+  for (auto &[name, table] : requests_.tables) {
+    if (static_cast<int64_t>(table.size()) < length) {
+      table.resize(static_cast<size_t>(length), 0);
+    }
+  }
 }
 
 /// Heads that can be asked for: query heads where each has rows of its own, else KV heads.

@@ -52,6 +52,8 @@ private:
     std::vector<std::pair<int32_t, int64_t>> byPosition; ///< (position, order of arrival), sorted
   };
 
+  /// Gives rows up to `length` that a request table does not reach the entry 0.
+  void extendRequests(int64_t length);
   RunItem item(int64_t layer, const LayerRows &rows) const;
   Status readLayer(int64_t layer) const;
   Status takeBuffer(const LoadedProgram &program, const char *name, std::vector<float> &values,
@@ -70,6 +72,7 @@ private:
   std::shared_ptr<const Artefacts> artefacts_;
   SequenceOptions options_;
   std::vector<std::unique_ptr<LayerState>> layers_;
+  RequestState requests_;
   std::vector<int32_t> appended_; ///< positions in the order of arrival
   Status broken_;                 ///< why the sequence can no longer be used
   bool promptEnded_ = false;      ///< rows may be coded: only decode steps may follow

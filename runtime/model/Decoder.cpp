@@ -165,6 +165,7 @@ std::vector<LayerRows> Decoder::Implementation::layerRows(const Pass &pass) {
     rows[i].v = v.data() + first * kvWidth;
     rows[i].kPre = pass.preRopeKeys ? kPre.data() + first * kvWidth : nullptr;
     rows[i].positions = pass.positions.data() + first;
+    rows[i].ids = pass.tokens.data() + first;
     rows[i].out = attention.data() + first * queryWidth;
   }
   return rows;

@@ -22,6 +22,7 @@ namespace kvcache::rt {
 struct SequenceRun {
   Sequence *sequence = nullptr; ///< made by the Execution it is used with; not owned
   std::vector<int32_t> prompt;  ///< what `prefill` feeds
+  RequestTables requests;       ///< tables that came with it, for recordings
   int64_t position = 0;         ///< tokens fed so far = absolute position of the next token
   std::vector<float> logits;    ///< [V] after the last token fed; [prompt, V] with
                                 ///< PrefillOptions::allLogits

@@ -18,6 +18,8 @@ static PromptRecording emptyRecording(const ModelConfig &config, const SequenceR
   recording.queryHeads = config.queryHeads;
   recording.kvHeads = config.kvHeads;
   recording.headDim = config.headDim;
+  recording.ids = run.prompt;
+  recording.requests = run.requests;
   recording.layers.resize(static_cast<size_t>(config.layers));
   for (LayerRecording &layer : recording.layers) {
     size_t rows = static_cast<size_t>(recording.tokens * config.kvHeads * config.headDim);
@@ -91,6 +93,7 @@ static LayerRows slice(const PromptRecording &recording, int64_t layer, int64_t 
   rows.v = source.v.data() + kvOffset;
   rows.kPre = source.kPre.empty() ? nullptr : source.kPre.data() + kvOffset;
   rows.positions = recording.positions.data() + first;
+  rows.ids = recording.ids.data() + first;
   return rows;
 }
 

@@ -34,7 +34,8 @@ struct PromptRecording {
   int64_t tokens = 0;    ///< T
   int64_t queryRows = 0; ///< rows in LayerRecording::q
   int64_t queryHeads = 0, kvHeads = 0, headDim = 0;
-  std::vector<int32_t> positions; ///< [T]
+  std::vector<int32_t> positions, ids; ///< [T]
+  RequestTables requests;              ///< tables that came with the prompt
   std::vector<LayerRecording> layers;
   std::vector<float> logits; ///< [V], of the last token
 };

@@ -223,9 +223,15 @@ std::vector<std::string> Scheduler::bindNestInputs(ValueRange values, NestKernel
     NestOperand operand;
     if (isa<AxisTensorType, IndexSetType>(value.getType())) {
       operand = nestTensor(value, tensors_[value], words, own);
+      bool isSet = isa<IndexSetType>(value.getType());
       for (NestAxis &axis : operand.axes) {
-        axis.lengths.clear();
         axis.store.clear();
+        if (!isSet) {
+          axis.lengths.clear();
+        } else if (!axis.lengths.empty()) { // how many are chosen
+          args.push_back(KernelArg::buffer(axis.lengths, ElementType::I32));
+          operands.buffers[axis.lengths] = own.buffers.lookup(axis.lengths);
+        }
       }
       auto known = [&](const KernelArg &arg) { return arg.name == operand.arg; };
       if (llvm::none_of(args, known)) {

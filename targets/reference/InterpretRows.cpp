@@ -16,7 +16,10 @@ static Status evaluateTopk(TopkOp op, Interpreter &in) {
   StatusOr<Tensor> result = topk(x, along, countsOf(in, op.getCount(), x, along), {},
                                  axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(result.status());
-  if (along == "token") {
+  // What reports show: one score of each token of a row head.
+  if (along == "token" && llvm::all_of(x.axes, [](const Axis &axis) {
+        return axis.name == "head" || axis.name == "group" || axis.name == "token";
+      })) {
     in.ranked = x;
   }
   return in.set(op.getOutput(), trimmed(*result));

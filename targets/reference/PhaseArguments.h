@@ -28,6 +28,8 @@ struct PhaseEvent {
   const rt::LayerRows *rows = nullptr; ///< positions included
   const RecentQueries *recent = nullptr;
   const std::map<std::string, RuntimeValue> *states = nullptr; ///< by symbol
+  const rt::RequestTables *requests = nullptr;
+  int64_t promptLength = -1; ///< rows of the prompt; -1 until it has ended
   std::map<std::string, RuntimeValue> results; ///< score, budget, keep of earlier phases
 };
 

@@ -87,6 +87,8 @@ StatusOr<std::shared_ptr<const CacheTable>> ReferenceSequence::readerView(int64_
   event.budget = budget();
   event.length = state.length;
   event.rows = &none;
+  event.requests = &requests();
+  event.promptLength = promptLength;
   event.states = &state.states;
   Interpreter in(method_->geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));

@@ -38,6 +38,9 @@ public:
 
   const ReferenceMethod &method() const { return *method_; }
   int64_t budget() const { return options_.budget; }
+  const rt::RequestTables &requests() const { return options_.requests; }
+
+  int64_t promptLength = -1; ///< rows of the prompt; -1 until it has ended
 
   std::vector<LayerState> layers;
 

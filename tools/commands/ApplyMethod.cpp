@@ -25,13 +25,15 @@ struct OwnedRows {
   LayerRows rows;
 };
 
-void point(OwnedRows &owned, int64_t count, const int32_t *positions) {
+/// Lets the rows of an event, which start at row `first` of the file, point to what is there.
+void point(OwnedRows &owned, int64_t count, const CacheFile &file, int64_t first) {
   owned.rows.rows = count;
   owned.rows.q = owned.q.empty() ? nullptr : owned.q.data();
   owned.rows.k = owned.k.data();
   owned.rows.v = owned.v.data();
   owned.rows.kPre = owned.kPre.empty() ? nullptr : owned.kPre.data();
-  owned.rows.positions = positions;
+  owned.rows.positions = file.positions().data() + first;
+  owned.rows.ids = file.ids().empty() ? nullptr : file.ids().data() + first;
   owned.rows.out = owned.out.empty() ? nullptr : owned.out.data();
 }
 
@@ -48,7 +50,7 @@ Status ingestPrompt(Execution &execution, const CacheFile &file, Sequence *seque
       if (execution.needsPreRopeKeys()) {
         owned.kPre = file.preRopeKeys(layer, false, first, count);
       }
-      point(owned, count, file.positions().data() + first);
+      point(owned, count, file, first);
       KVCACHE_RETURN_IF_ERROR(execution.ingest(layer, {sequence}, {owned.rows}));
     }
   }
@@ -82,7 +84,7 @@ Status runSteps(Execution &execution, const CacheFile &file, Sequence *sequence,
       if (execution.needsPreRopeKeys()) {
         owned.kPre = file.preRopeKeys(layer, true, step, 1);
       }
-      point(owned, 1, file.positions().data() + file.tokens() + step);
+      point(owned, 1, file, file.tokens() + step);
       KVCACHE_RETURN_IF_ERROR(execution.decode(layer, {sequence}, {owned.rows}));
       placeByHead(owned.out, step, 1, g.queryHeads, file.steps(), g.headDim,
                   result.layers[layer].stepOut);
@@ -134,6 +136,7 @@ StatusOr<std::unique_ptr<Sequence>> compressPrompt(Execution &execution, const C
                                                    int64_t budget) {
   rt::SequenceOptions options;
   options.budget = budget;
+  options.requests = file.requests();
   StatusOr<std::unique_ptr<Sequence>> sequence = execution.createSequence(options);
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   KVCACHE_RETURN_IF_ERROR(ingestPrompt(execution, file, sequence->get()));
@@ -158,7 +161,7 @@ Status calibrate(Execution &execution, const CacheFile &from) {
     if (from.queryRows() > 0 && given.queryHeads == g.queryHeads) {
       owned.q = from.promptQueries(layer, 0, from.tokens());
     }
-    point(owned, from.tokens(), from.positions().data());
+    point(owned, from.tokens(), from, 0);
     KVCACHE_RETURN_IF_ERROR(execution.calibrate(layer, owned.rows));
   }
   return execution.finishCalibration();

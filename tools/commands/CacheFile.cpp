@@ -20,6 +20,8 @@ using rt::Status;
 using rt::StatusOr;
 using rt::TensorView;
 
+static const std::string requestPrefix = "request.";
+
 static std::string tensorName(int64_t layer, const std::string &name) {
   return "layers." + std::to_string(layer) + "." + name;
 }
@@ -48,6 +50,7 @@ StatusOr<std::shared_ptr<CacheFile>> CacheFile::open(const std::string &path) {
   }
   KVCACHE_RETURN_IF_ERROR(cache->readPositions());
   KVCACHE_RETURN_IF_ERROR(cache->readRope());
+  KVCACHE_RETURN_IF_ERROR(cache->readRequests());
   for (const auto &[key, value] : cache->file_->metadata()) {
     if (key.rfind("param.", 0) == 0) {
       cache->parameters_[key.substr(6)] = value;
@@ -63,8 +66,10 @@ Status CacheFile::checkNames() {
   std::set<int64_t> layers;
   for (const auto &[name, view] : file_->tensors()) {
     if (name.rfind("layers.", 0) != 0) {
-      if (name != "positions" && name != "rope_inv_freq") {
-        return bad(name, "expected layers.*, positions or rope_inv_freq, got an unknown tensor");
+      if (name != "positions" && name != "rope_inv_freq" && name != "ids" &&
+          name.rfind(requestPrefix, 0) != 0) {
+        return bad(name, "expected layers.*, positions, rope_inv_freq, ids or request.*, got an "
+                         "unknown tensor");
       }
       continue;
     }
@@ -208,6 +213,18 @@ Status CacheFile::checkLayer(int64_t layer) {
   return Status::ok();
 }
 
+std::vector<std::string> CacheFile::unusedTensors() const {
+  std::vector<std::string> names;
+  std::string prefix = tensorName(0, "");
+  for (const auto &[name, view] : file_->tensors()) {
+    std::string rest = name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : "";
+    if (rest == "hidden" || rest.rfind("attr.", 0) == 0) {
+      names.push_back(rest);
+    }
+  }
+  return names;
+}
+
 Status CacheFile::readPositions() {
   std::vector<int64_t> positions;
   if (file_->find("positions") != nullptr) {
@@ -229,6 +246,45 @@ Status CacheFile::readPositions() {
     }
   }
   positions_.assign(positions.begin(), positions.end());
+  return Status::ok();
+}
+
+/// A list of integers, of any integer type, that fit 32 bits.
+StatusOr<std::vector<int32_t>> CacheFile::readTable(const std::string &name) const {
+  const TensorView &view = *file_->find(name);
+  if (isFloat(view.dtype) || view.shape.size() > 1) {
+    return bad(name, std::string("expected a list of integers, got ") + rt::dtypeName(view.dtype) +
+                         " " + rt::shapeText(view.shape));
+  }
+  StatusOr<std::vector<int64_t>> given = file_->readI64(name, view.shape);
+  KVCACHE_RETURN_IF_ERROR(given.status());
+  std::vector<int32_t> table;
+  for (int64_t value : *given) {
+    if (value < std::numeric_limits<int32_t>::min() ||
+        value > std::numeric_limits<int32_t>::max()) {
+      return bad(name, "expected numbers of 32 bits, got " + std::to_string(value));
+    }
+    table.push_back(static_cast<int32_t>(value));
+  }
+  return table;
+}
+
+Status CacheFile::readRequests() {
+  for (auto it = file_->tensors().lower_bound(requestPrefix);
+       it != file_->tensors().end() && it->first.rfind(requestPrefix, 0) == 0; ++it) {
+    StatusOr<std::vector<int32_t>> table = readTable(it->first);
+    KVCACHE_RETURN_IF_ERROR(table.status());
+    requests_[it->first.substr(requestPrefix.size())] = std::move(*table);
+  }
+  if (file_->find("ids") != nullptr) {
+    StatusOr<std::vector<int32_t>> ids = readTable("ids");
+    KVCACHE_RETURN_IF_ERROR(ids.status());
+    if (static_cast<int64_t>(ids->size()) != tokens_ + steps_) {
+      return bad("ids", "expected " + std::to_string(tokens_ + steps_) + " token ids, got " +
+                            std::to_string(ids->size()));
+    }
+    ids_ = std::move(*ids);
+  }
   return Status::ok();
 }
 

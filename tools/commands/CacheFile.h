@@ -31,6 +31,12 @@ public:
   bool hasQueries() const { return hasQueries_; }    ///< a tensor of layer 0 tells Hq
   /// Positions [T + S]; step s follows the last prompt row.
   const std::vector<int32_t> &positions() const { return positions_; }
+  /// Tables of the tensors `request.NAME`.
+  const rt::RequestTables &requests() const { return requests_; }
+  /// Token ids [T + S] of the tensor `ids`; empty when the file has none.
+  const std::vector<int32_t> &ids() const { return ids_; }
+  /// Tensors of layer 0 that are checked and that no phase can take: "hidden", "attr.NAME".
+  std::vector<std::string> unusedTensors() const;
   /// Values of the metadata keys `param.NAME`.
   const std::map<std::string, std::string> &parameters() const { return parameters_; }
 
@@ -56,6 +62,8 @@ private:
   rt::Status checkLayer(int64_t layer);
   rt::Status checkHeads(int64_t layer, const char *name, int64_t heads, int64_t rows) const;
   rt::Status readPositions();
+  rt::Status readRequests();
+  rt::StatusOr<std::vector<int32_t>> readTable(const std::string &name) const;
   rt::Status readRope();
   rt::Status bad(const std::string &tensor, const std::string &message) const;
   const rt::TensorView *find(int64_t layer, const std::string &name) const;
@@ -66,7 +74,8 @@ private:
   rt::DType dtype_ = rt::DType::F32;
   int64_t tokens_ = 0, steps_ = 0, queryRows_ = 0, attendRows_ = 0;
   bool hasQueries_ = false, hasPreRope_ = false;
-  std::vector<int32_t> positions_;
+  std::vector<int32_t> positions_, ids_;
+  rt::RequestTables requests_;
   std::map<std::string, std::string> parameters_;
 };
 

@@ -38,24 +38,25 @@ struct OwnedRun {
   SequenceRun run;
 };
 
-StatusOr<std::unique_ptr<OwnedRun>> makeRun(Execution &execution,
-                                            const std::vector<int32_t> &tokens, int64_t budget) {
+StatusOr<std::unique_ptr<OwnedRun>> makeRun(Execution &execution, const NamedPrompt &prompt,
+                                            int64_t budget) {
   rt::SequenceOptions options;
   options.budget = budget;
+  options.requests = prompt.requests;
   StatusOr<std::unique_ptr<Sequence>> sequence = execution.createSequence(options);
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   auto owned = std::make_unique<OwnedRun>();
   owned->sequence = std::move(*sequence);
   owned->run.sequence = owned->sequence.get();
-  owned->run.prompt = tokens;
+  owned->run.prompt = prompt.tokens;
   return owned;
 }
 
 /// What the prompt's layers compute; the sequence it is recorded with keeps everything.
 StatusOr<PromptRecording> record(rt::Decoder &decoder, Execution &execution,
-                                 const std::vector<int32_t> &tokens) {
-  int64_t all = execution.hasTokenBudget() ? static_cast<int64_t>(tokens.size()) : -1;
-  StatusOr<std::unique_ptr<OwnedRun>> owned = makeRun(execution, tokens, all);
+                                 const NamedPrompt &prompt) {
+  int64_t all = execution.hasTokenBudget() ? static_cast<int64_t>(prompt.tokens.size()) : -1;
+  StatusOr<std::unique_ptr<OwnedRun>> owned = makeRun(execution, prompt, all);
   KVCACHE_RETURN_IF_ERROR(owned.status());
   rt::RecordOptions options;
   options.queryRows = execution.neededQueryRows();
@@ -67,8 +68,8 @@ StatusOr<PromptRecording> record(rt::Decoder &decoder, Execution &execution,
 }
 
 StatusOr<std::unique_ptr<OwnedRun>> replayed(const PromptRecording &recording, Execution &execution,
-                                             const std::vector<int32_t> &tokens, int64_t budget) {
-  StatusOr<std::unique_ptr<OwnedRun>> owned = makeRun(execution, tokens, budget);
+                                             const NamedPrompt &prompt, int64_t budget) {
+  StatusOr<std::unique_ptr<OwnedRun>> owned = makeRun(execution, prompt, budget);
   KVCACHE_RETURN_IF_ERROR(owned.status());
   KVCACHE_RETURN_IF_ERROR(rt::replay(recording, execution, (*owned)->run));
   KVCACHE_RETURN_IF_ERROR(execution.promptEnd({(*owned)->sequence.get()}));
@@ -80,12 +81,12 @@ StatusOr<int64_t> budgetOf(const Budget &budget, rt::Decoder &decoder, Execution
   PromptRecording recording;
   auto bytes = [&](int64_t tokens) -> StatusOr<int64_t> {
     if (recording.tokens == 0) {
-      StatusOr<PromptRecording> recorded = record(decoder, execution, prompt.tokens);
+      StatusOr<PromptRecording> recorded = record(decoder, execution, prompt);
       KVCACHE_RETURN_IF_ERROR(recorded.status());
       recording = std::move(*recorded);
     }
     StatusOr<std::unique_ptr<OwnedRun>> owned =
-        replayed(recording, execution, prompt.tokens, tokens);
+        replayed(recording, execution, prompt, tokens);
     KVCACHE_RETURN_IF_ERROR(owned.status());
     return proveCompression(*(*owned)->sequence, execution.geometry()).bytesMeasured;
   };
@@ -124,7 +125,7 @@ StatusOr<std::vector<RunRow>> runMethod(rt::Decoder &decoder, Execution &executi
   std::vector<SequenceRun *> runs;
   for (size_t i = 0; i < prompts.size(); ++i) {
     StatusOr<std::unique_ptr<OwnedRun>> made =
-        makeRun(execution, prompts[i].tokens, rows[i].budget);
+        makeRun(execution, prompts[i], rows[i].budget);
     KVCACHE_RETURN_IF_ERROR(made.status());
     runs.push_back(&(*made)->run);
     owned.push_back(std::move(*made));

@@ -37,6 +37,7 @@ std::string toText(const RunRow &row, const std::vector<rt::KernelReport> &kerne
 struct NamedPrompt {
   std::string name;
   std::vector<int32_t> tokens;
+  rt::RequestTables requests = {}; ///< tables that come with it
 };
 
 struct RunOptions {

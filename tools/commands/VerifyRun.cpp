@@ -54,14 +54,15 @@ struct Side {
 
   explicit Side(Execution &execution) : execution(execution) {}
 
-  Status start(const std::vector<int32_t> &prompt, int64_t budget) {
+  Status start(const NamedPrompt &prompt, int64_t budget) {
     rt::SequenceOptions options;
     options.budget = budget;
+    options.requests = prompt.requests;
     StatusOr<std::unique_ptr<Sequence>> made = execution.createSequence(options);
     KVCACHE_RETURN_IF_ERROR(made.status());
     sequence = std::move(*made);
     run.sequence = sequence.get();
-    run.prompt = prompt;
+    run.prompt = prompt.tokens;
     return Status::ok();
   }
 
@@ -145,8 +146,8 @@ Status verifyRun(rt::Decoder &decoder, Execution &execution, Execution &referenc
                  const std::vector<NamedPrompt> &prompts, std::vector<RunRow> &rows) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     Side target(execution), expected(reference);
-    KVCACHE_RETURN_IF_ERROR(target.start(prompts[i].tokens, rows[i].budget));
-    KVCACHE_RETURN_IF_ERROR(expected.start(prompts[i].tokens, rows[i].budget));
+    KVCACHE_RETURN_IF_ERROR(target.start(prompts[i], rows[i].budget));
+    KVCACHE_RETURN_IF_ERROR(expected.start(prompts[i], rows[i].budget));
     Status verified = verifyPrompt(decoder, target, expected, rows[i]);
     if (!verified.isOk()) {
       return prompts.size() == 1
