@@ -34,14 +34,14 @@ kvcache.method @corm info {family = "score", paper = "arXiv 2404.15949", title =
   kvcache.phase decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kvh, %t = length : index, %w = @window : index, %held = @level : index) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvh, !k, !v, !p) -> !kvh
     %o = kvcache.attend %q over %c : (!q, !kvh) -> !o
-    %each = kvcache.score.reduce sum "1" of %q over %c along [query, group] : (!q, !kvh) -> !s
+    %each = kvcache.score.reduce max "1" of %q over %c along [query, group] : (!q, !kvh) -> !s
     %n = kvcache.reduce count %each over [token] : (!s) -> !h
-    %b = kvcache.score.reduce sum "select(p * select(held == 1, n, t) >= 1, 1, 0)" (held = %held, n = %n, t = %t) of %q over %c along [query, group] : (!q, !kvh, index, !h, index) -> !s
+    %b = kvcache.score.reduce max "select(p * select(held == 1, n, t) >= 1, 1, 0)" (held = %held, n = %n, t = %t) of %q over %c along [query, group] : (!q, !kvh, index, !h, index) -> !s
     %i = kvcache.iota code of %c : (!kvh) -> !i
     %e = kvcache.map "select(floor((t - w * floor(t / w)) / 24) == i, t - w * floor(t / w) - 24 * i, -inf)" (t = %t, w = %w, i = %i) : (index, index, !i) -> !u
     %u = kvcache.map %e with math.exp2 : (!u) -> !u
     %x = kvcache.column high of %c : (!kvh) -> !high
-    %high = kvcache.map "select(u > 0, x + u * (min(b, 1) - floor(x / u) + 2 * floor(x / (2 * u))), x)" (x = %x, u = %u, b = %b) : (!high, !u, !s) -> !high
+    %high = kvcache.map "select(u > 0, x + u * (b - floor(x / u) + 2 * floor(x / (2 * u))), x)" (x = %x, u = %u, b = %b) : (!high, !u, !s) -> !high
     %d = kvcache.set_column %c, high = %high : (!kvh, !high) -> !kvh
     kvcache.next out = %o : !o, @kv = %d : !kvh
   }

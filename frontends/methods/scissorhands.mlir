@@ -36,7 +36,7 @@ kvcache.method @scissorhands info {family = "score", paper = "arXiv 2305.17118",
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvh, !k, !v, !p) -> !kvh
     %o = kvcache.attend %q over %c : (!q, !kvh) -> !o
     %n = kvcache.extent token of %c : (!kvh) -> index
-    %b = kvcache.score.reduce sum "select(p * n < 1, 1, 0)" (n = %n) of %q over %c mean [group] along [query] : (!q, !kvh, index) -> !s
+    %b = kvcache.score.reduce max "select(p * n < 1, 1, 0)" (n = %n) of %q over %c mean [group] along [query] : (!q, !kvh, index) -> !s
     %i = kvcache.iota code of %c : (!kvh) -> !i
     %e = kvcache.map "select(floor((t - w * floor(t / w)) / 24) == i, t - w * floor(t / w) - 24 * i, -inf)" (t = %t, w = %w, i = %i) : (index, index, !i) -> !u
     %u = kvcache.map %e with math.exp2 : (!u) -> !u

@@ -3,7 +3,7 @@
 
 Index sets, positions, codes, scales and zeros are exact; so is every row that was neither rotated,
 projected nor merged. A score gap within 1e-5 (relative) of a cut allows a swap, but scores that the
-file itself holds as equal go to the lowest index. Outputs agree in relative L2.
+file itself holds as equal go to the lowest index; a forced entry is never swapped. Outputs agree in relative L2.
 """
 import numpy as np
 
@@ -114,7 +114,7 @@ class _LayerComparison:
             return False
         reference, own = want[head].astype(np.float64), have[head]
         gap = reference[lost].max() - reference[extra].min()
-        if not gap <= SCORE_TOLERANCE * np.abs(reference[lost]).max():
+        if not np.isfinite(gap) or gap > SCORE_TOLERANCE * np.abs(reference[lost]).max():
             return False
         tied = own[lost].max() == own[extra].min()
         return not tied or extra.max() < lost.min()

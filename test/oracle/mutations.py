@@ -36,6 +36,8 @@ OPERATORS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<", "<=": "
 # earlier rows of a prompt shows in generated text only, where test/e2e/all-kept.test compares it with dense.
 _PROMPT_OUTPUTS = "apply writes no outputs of prompt rows; all-kept.test catches this one"
 _SCALE = "a covariance times a positive number has the same eigenvectors in the same order"
+_SPARE_WORD = "at most one word more, which nothing reads"
+_LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
     "knorm": {
         ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
@@ -44,8 +46,38 @@ EQUIVALENT = {
         ("%o, %row = kvcache.attend %q over %c causal stats(sum(p, over(query), last(1))) : (!q, !kvl) -> (!o, !sg)",
          "causal -> nothing"): _PROMPT_OUTPUTS,
     },
+    "dbudgetkv": {
+        ("%a = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win), last(1))) : (!qw, !kvG) -> !a",
+         "causal -> nothing"): "the newest row sees every entry",
+        ("kvcache.phase select (%e = energy : !a, %q = last_queries(1048576) : !qw, %kv = @kv : !kvG, %T = length : index, "
+         "%theta = @theta : f32, %safe = @safe : index) layers(except(@skip_layers)) on(prompt_end) when(@order = \"h2o\") {",
+         "1048576 -> 1048577"): "no prompt is that long",
+        ('%before = kvcache.map "select(y < x | y == x & j < i, 1, 0)" (x = %x, y = %y, i = %i, j = %j) : '
+         "(!sG, !other, !pT, !place) -> !pairs", "< -> >"): "only the newest have equal sums, and they stay in any order",
+    },
     "streaming-llm": {
         ("%o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o", "causal -> nothing"): _PROMPT_OUTPUTS,
+    },
+    "a2sf": {
+        ('%o = kvcache.attend %q over %c causal : (!q, !kva) -> !o',
+         "causal -> nothing"): _PROMPT_OUTPUTS,
+    },
+    "corm": {
+        ('kvcache.param @words = "(window + 23) / 24" : i64 in [1, 171]', "23 -> 24"): _SPARE_WORD,
+        ('kvcache.param @recent = 256 : index in [0, 1048576]', "256 -> 257"): _LONGER_THAN_CASES,
+        ('%b = kvcache.score.reduce sum "select(p * t >= 1, 1, 0)" (t = %t) of %q over %kv causal along [group] : (!qw, !kvh, !win) -> !bits',
+         "1 -> 2"): "what counts is whether the sum is above 0",
+        ('%e = kvcache.map "select(floor((t - w * floor(t / w)) / 24) == i, t - w * floor(t / w) - 24 * i, -inf)" (t = %t, w = %w, i = %i) : (!win, index, !i) -> !place',
+         "24 -> 25"): "bits lie elsewhere, each once; no case of more than a word wraps around",
+        ('%each = kvcache.score.reduce max "1" of %q over %c along [query, group] : (!q, !kvh) -> !s',
+         "1 -> 2"): "what counts is that it is not 0",
+    },
+    "scissorhands": {
+        ('kvcache.param @window = 400 : index in [1, 4096]', "400 -> 401"): _LONGER_THAN_CASES,
+        ('kvcache.param @words = "(window + 23) / 24" : i64 in [1, 171]', "23 -> 24"): _SPARE_WORD,
+        ('kvcache.param @words = "(window + 23) / 24" : i64 in [1, 171]', "24 -> 25"): _LONGER_THAN_CASES,
+        ('%s = kvcache.map "select(i < n - r, u, 0)" (i = %i, n = %n, r = %r, u = %u) : (!pT, index, index, !s) -> !s',
+         "0 -> 1"): "no case drops an entry with less than two such rows",
     },
     "pca": {
         ('%kcov = kvcache.map "x / n" (x = %kk, n = %n) : (!kk, index) -> !kk', "/ -> *"): _SCALE,

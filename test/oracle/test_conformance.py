@@ -61,6 +61,8 @@ class Comparison(unittest.TestCase):
         self.assertTrue(compare(result([0, 1], scores), reference))
         tied = np.array([[1.0, 3.0, 2.0, 2.0, 0.5]], np.float32)
         self.assertTrue(compare(result([1, 3], tied), result([1, 2], tied)))
+        forced = np.array([[np.inf, 3.0, 2.0, 1.0, np.inf]], np.float32)
+        self.assertTrue(compare(result([0, 1], forced), result([0, 4], forced)))
 
     def test_a_code_may_step_only_near_a_rounding_boundary(self):
         act, result = generated("quarot", "g1-f32")
