@@ -39,6 +39,10 @@ _SCALE = "a covariance times a positive number has the same eigenvectors in the 
 _SPARE_WORD = "at most one word more, which nothing reads"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
+    "think": {
+        ("%mask = kvcache.scatter set %one into %none at %kept : (!ones, !low, !kept) -> !low", "set -> add"):
+            "into zeros, and every channel is named once",
+    },
     "knorm": {
         ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
     },
