@@ -130,6 +130,12 @@ static LogicalResult verifyLogit(AttendOp op, CacheType cache, SmallVector<AxisA
       return failure();
     }
   }
+  for (Attribute stat :
+       op.getLogitBody() && op.getStatsAttr() ? op.getStatsAttr() : ArrayAttr::get(op.getContext(), {})) {
+    if (cast<StatAttr>(stat).getKind() == "sum") { // C7
+      return op.emitOpError("logit: expected no sums: they are of probabilities without it");
+    }
+  }
   if (!op.getLogitBody()) {
     if (!op.getInputs().empty()) { // C7
       return op.emitOpError("expected no inputs without logit");

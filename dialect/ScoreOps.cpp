@@ -6,6 +6,7 @@
 
 #include "dialect/AttentionTypes.h"
 #include "dialect/Axes.h"
+#include "dialect/CacheOps.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/ScalarBody.h"
 #include "dialect/Syntax.h"
@@ -168,6 +169,10 @@ LogicalResult ScoreReduceOp::verify() {
   }
   if (getLse() && failed(expectAxes(*this, "lse", rows, axesOf(getLse())))) { // C7
     return failure();
+  }
+  auto attended = getLse() ? getLse().getDefiningOp<AttendOp>() : AttendOp();
+  if (attended && (attended.getLogitBody() || attended.getAt())) { // C7
+    return emitOpError("lse: expected that of an attention without logit and at, whose probabilities these are");
   }
   SmallVector<Type> own;
   for (auto [name, type] : probabilityNames(getContext())) {

@@ -245,3 +245,14 @@ func.func @attend_row_group_c4(%q: !q, %c: !c) {
   %0, %1 = kvcache.attend %q over %c stats(sum(p, over(query, group))) : (!q, !c) -> (!o, !s)
   return
 }
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+func.func @attend_sums_c7(%q: !q, %c: !c) {
+  // expected-error@+1 {{logit: expected no sums: they are of probabilities without it}}
+  %0, %1 = kvcache.attend %q over %c logit "2 * z" stats(sum(p, over(query))) : (!q, !c) -> (!o, !kvcache.tensor<head:8, token:?, f32>)
+  return
+}

@@ -193,3 +193,16 @@ func.func @score_reduce_c8(%q: !q, %c: !c) {
   }
   return
 }
+
+// -----
+
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+!l = !kvcache.tensor<head:8, query:?, f32>
+func.func @score_reduce_logit_c7(%q: !q, %c: !c) {
+  %o, %l = kvcache.attend %q over %c logit "2 * z" stats(lse) : (!q, !c) -> (!o, !l)
+  // expected-error@+1 {{lse: expected that of an attention without logit and at}}
+  %0 = kvcache.score.reduce sum "p" of %q over %c lse %l along [query] : (!q, !c, !l) -> !kvcache.tensor<head:8, token:?, f32>
+  return
+}
