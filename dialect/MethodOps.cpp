@@ -51,7 +51,13 @@ LogicalResult verifyCondition(Operation *op, std::optional<ConditionAttr> condit
     return op->emitOpError() << "condition: expected a parameter of the method, got "
                              << condition->getParam();
   }
-  if (condition->getValue().getTypeID() != param.getValue().getTypeID()) {
+  SmallVector<Attribute> values{condition->getValue()};
+  if (auto any = dyn_cast<ArrayAttr>(condition->getValue()); any && !param.isList()) {
+    values.assign(any.begin(), any.end()); // one of several
+  }
+  if (llvm::any_of(values, [&](Attribute value) {
+        return value.getTypeID() != param.getValue().getTypeID();
+      })) {
     return op->emitOpError() << "condition: expected a value like that of " << condition->getParam()
                              << ", got " << condition->getValue();
   }
@@ -266,6 +272,9 @@ LogicalResult StateOp::verify() {
 LogicalResult ArtefactOp::verify() {
   if (!isa<AxisTensorType>(getType())) { // C1
     return emitOpError() << "expected a tensor, got " << getType();
+  }
+  if (getOtherwise() && !getFromFile()) { // C2
+    return emitOpError() << "else: expected 'from file', as calibration makes the artefact otherwise";
   }
   return success();
 }

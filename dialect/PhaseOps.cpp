@@ -289,6 +289,9 @@ static Type typeOfSymbol(Operation *symbol) {
   if (auto param = dyn_cast<ParamOp>(symbol)) {
     // One of a set of texts is bound as its place in the set.
     bool isChoice = isa<StringAttr>(param.getValue()) && param.getChoices() && !param.getType();
+    if (param.isList()) { // bound as whether it holds the number of the layer
+      return IntegerType::get(symbol->getContext(), 1);
+    }
     return isChoice          ? Type(IndexType::get(symbol->getContext()))
            : param.getType() ? *param.getType()
                              : Type();
@@ -317,7 +320,8 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
   Type expected = typeOfSymbol(target);
   auto phase = dyn_cast<PhaseOp>(op) ? cast<PhaseOp>(op) : op->getParentOfType<PhaseOp>();
   auto perLayer = dyn_cast_or_null<AxisTensorType>(expected);
-  if (phase && phase.getModelScope() && perLayer && isa<ArtefactOp>(target)) {
+  bool ofModel = perLayer && !perLayer.getAxes().empty() && perLayer.getAxes().front().getName() == "layer";
+  if (phase && phase.getModelScope() && perLayer && !ofModel && isa<ArtefactOp>(target)) {
     SmallVector<AxisAttr> axes{layerAxis(op->getContext(), found)};
     axes.append(perLayer.getAxes().begin(), perLayer.getAxes().end());
     expected = perLayer.withAxes(axes);
@@ -338,7 +342,8 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
 
 static LogicalResult verifyTrigger(PhaseOp phase, MethodOp method, TriggerAttr trigger) {
   if (trigger.getEvent() == "chunks") {
-    bool bad = !trigger.getLimit() || (!phase.hasKind("prefill") && !phase.hasKind("decode"));
+    bool takesRows = phase.hasKind("prefill") || phase.hasKind("ingest") || phase.hasKind("decode");
+    bool bad = !trigger.getLimit() || trigger.getState() || !takesRows;
     return bad ? phase.emitOpError() << "expected chunks(n) of a phase prefill" : success();
   }
   bool longer = trigger.getEvent() == "longer";
@@ -523,6 +528,10 @@ LogicalResult NextOp::verify() {
     if (auto symbol = dyn_cast<FlatSymbolRefAttr>(name)) { // C2
       if (isa_and_nonnull<ParamOp>(lookupInMethod(method, symbol))) {
         return emitOpError() << "expected a state or an artefact, got parameter " << symbol;
+      }
+      auto artefact = dyn_cast_or_null<ArtefactOp>(lookupInMethod(method, symbol));
+      if (artefact && artefact.getFromFile()) {
+        return emitOpError() << "expected no " << symbol << ": the artefact is from a file";
       }
       if (failed(verifySymbolValue(*this, method, symbol, value.getType()))) {
         return failure();

@@ -140,7 +140,9 @@ private:
       return op->emitError() << "'when' names '@" << condition->getParam().getValue()
                              << "', which is not a parameter";
     }
-    return param.getValue() == condition->getValue();
+    auto any = dyn_cast<ArrayAttr>(condition->getValue());
+    return param.getValue() == condition->getValue() ||
+           (any && !param.isList() && llvm::is_contained(any, param.getValue()));
   }
 
   LogicalResult addState(StateOp state) {

@@ -55,6 +55,24 @@ kvcache.method @artefact_c1 {
 
 // -----
 
+kvcache.method @artefact_c2 {
+  // expected-error@+1 {{else: expected 'from file', as calibration makes the artefact otherwise}}
+  kvcache.artefact @a : !kvcache.tensor<head:Hkv, f32> else 1.0
+}
+
+// -----
+
+kvcache.method @artefact_c3 {
+  kvcache.artefact @a : !kvcache.tensor<head:Hkv, f32> from file
+  kvcache.phase calibrate (%k = key : !kvcache.tensor<head:Hkv, token:?, f32>) {
+    %m = kvcache.reduce max %k over [token] : (!kvcache.tensor<head:Hkv, token:?, f32>) -> !kvcache.tensor<head:Hkv, f32>
+    // expected-error@+1 {{expected no @a: the artefact is from a file}}
+    kvcache.next @a = %m : !kvcache.tensor<head:Hkv, f32>
+  }
+}
+
+// -----
+
 kvcache.method @phase_c1 {
   // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress, query, probe and draft, got 'rank'}}
   kvcache.phase rank (%B = budget : index) {
@@ -113,8 +131,17 @@ kvcache.method @phase_c4 {
 // -----
 
 kvcache.method @phase_event_c4 {
-  // expected-error@+1 {{expected a trigger prompt_end, step_end or longer(@state, budget), got 'midnight'}}
+  // expected-error@+1 {{expected a trigger prompt_end, step_end, longer(@state, budget) or chunks(n), got 'midnight'}}
   kvcache.phase score (%B = budget : index) on(midnight) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_chunks_c4 {
+  // expected-error@+1 {{expected chunks(n) of a phase prefill}}
+  kvcache.phase score (%B = budget : index) on(chunks(8)) {
     kvcache.next score = %B : index
   }
 }
@@ -135,6 +162,16 @@ kvcache.method @phase_c6 {
   kvcache.param @mode = "a"
   // expected-error@+1 {{condition: expected a value like that of @mode, got true}}
   kvcache.phase score (%B = budget : index) when(@mode = true) {
+    kvcache.next score = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_any_c6 {
+  kvcache.param @mode = "a"
+  // expected-error@+1 {{condition: expected a value like that of @mode, got ["b", 1]}}
+  kvcache.phase score (%B = budget : index) when(@mode = ["b", 1]) {
     kvcache.next score = %B : index
   }
 }
@@ -173,7 +210,7 @@ kvcache.method @phase_rows_c7 {
 
 kvcache.method @next_c1 {
   kvcache.phase score (%B = budget : index) {
-    // expected-error@+1 {{expected a result out, rows, score, budget, keep or @symbol, got 'scores'}}
+    // expected-error@+1 {{expected a result out, rows, score, budget, keep, @symbol or one that a phase of the method takes, got 'scores'}}
     kvcache.next scores = %B : index
   }
 }

@@ -32,6 +32,10 @@ kvcache.method @all info {family = "test", paper = "none"} {
   // CHECK-NEXT: kvcache.artefact @basis
   kvcache.artefact @basis : !b
   kvcache.artefact @mean : !m
+  // CHECK: kvcache.artefact @trained : !{{.*}} from file{{$}}
+  kvcache.artefact @trained : !m from file
+  // CHECK: kvcache.artefact @searched : !{{.*}} from file else 5.0{{0*}}e-01
+  kvcache.artefact @searched : !m from file else 0.5
   // CHECK: kvcache.state @kv : !{{.*}} fixed {v = [@basis, @mean]} when(@on = true)
   kvcache.state @kv : !kv fixed {v = [@basis, @mean]} when(@on = true)
   // CHECK: kvcache.encoder @halve (%[[X:.*]] = rows : !{{.*}}, %{{.*}} = @share : f32) {
@@ -53,6 +57,21 @@ kvcache.method @all info {family = "test", paper = "none"} {
   // CHECK: kvcache.phase allocate (%{{.*}} = budget : index) scope(model) when(@fn = "max")
   kvcache.phase allocate (%B = budget : index) scope(model) when(@fn = "max") {
     kvcache.next budget = %B : index
+  }
+  // A result under a name of its own, and the phase that takes it.
+  // CHECK: kvcache.phase score () {
+  kvcache.phase score () {
+    %c = arith.constant 1 : index
+    // CHECK: kvcache.next measure = %{{.*}} : index
+    kvcache.next measure = %c : index
+  }
+  // CHECK: kvcache.phase select (%{{.*}} = measure : index)
+  kvcache.phase select (%m = measure : index) {
+    kvcache.next budget = %m : index
+  }
+  // CHECK: kvcache.phase prefill (%{{.*}} = rows : index, %{{.*}} = @fn : index) on(chunks(count)) when(@fn = ["avg", "max"])
+  kvcache.phase prefill (%n = rows : index, %fn = @fn : index) on(chunks(count)) when(@fn = ["avg", "max"]) {
+    kvcache.next out = %fn : index
   }
   // CHECK: kvcache.phase query () {
   kvcache.phase query () {

@@ -1,0 +1,89 @@
+// RoCo, arXiv 2402.06262. Of the entries whose attention varies least, the one with the lowest mean attention leaves. Kept per entry,
+// of the rows that saw it: the sums of p and of p^2, p the mean over the query heads of a group, and how many they were. mean = sum /
+// rows, spread = sqrt(squares / rows - mean^2); the spread of the newest `protect` entries (in the prompt also of the first `sinks`)
+// counts as infinite.
+// mode=decoding: the prompt stays, and a generated entry leaves in each step beyond the budget, out of the budget - recent_ratio
+// budget with the least spread. mode=encoding: the prompt is read `stride` rows at a time, and as many entries leave each time, out of
+// the M - encode_ratio M - sinks with the least spread; decode appends. mode=auto: as encoding, then all entries compete in decode; a
+// prompt within the budget stays, and leaves the rest of it to what is generated.
+// Budget: entries per KV head: generated (decoding), all (auto), of the prompt (encoding): N, the largest number up to M that whole
+// strides reach; M is the budget, with cap=ratio one stride more. Rows before the last N - stride count only with keep_attention.
+// Deviation: no attention at cache positions (a switch of the authors' code). Strides end where a call ends that brings
+// rows of the prompt. A stride for which N is below 1 is not refused.
+!kvr = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32, sum = f32, squares = f32, rows = f32}>
+!n = !kvcache.tensor<i32>
+!calm = !kvcache.index<head:Hkv, token.calm:? of token>
+!sc = !kvcache.tensor<head:Hkv, token.calm:?, f32>
+kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title = "RoCo"} {
+  kvcache.param @mode = "decoding" in {"decoding", "encoding", "auto"}
+  kvcache.param @recent_ratio = 0.3 : f32 in [0.0, 1.0]
+  kvcache.param @encode_ratio = 0.1 : f32 in [0.0, 1.0]
+  kvcache.param @protect = 10 : index in [0, 1048576]
+  kvcache.param @sinks = 4 : index in [0, 1048576]
+  kvcache.param @stride = 1 : index in [1, 4096]
+  kvcache.param @keep_attention = false
+  kvcache.param @cap = "total" in {"total", "ratio"}
+  kvcache.param @budget = 512 : index
+  kvcache.state @kv : !kvr
+  kvcache.phase prefill, decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kvr, %t = length : index, %P = prompt_length : index, %B = budget : index, %mode = @mode : index, %ratio = @cap : index, %c = @stride : index, %all = @keep_attention : i1, %rr = @recent_ratio : f32, %er = @encode_ratio : f32, %safe = @protect : index, %sinks = @sinks : index) on(chunks(stride)) when(@mode = ["encoding", "auto"]) {
+    %x = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvr, !k, !v, !p) -> !kvr
+    %o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o
+    %m = kvcache.extent query of %q : (!q) -> index
+    %n = kvcache.extent token of %x : (!kvr) -> index
+    %M = kvcache.map "B + c * ratio" (B = %B, c = %c, ratio = %ratio) : (index, index, index) -> !n
+    %N = kvcache.map "t + c * floor((M - t) / c)" (M = %M, t = %t, c = %c) : (!n, index, index) -> !n
+    %w = kvcache.map "select(t > P | all | t - m >= N - c, 1, 0)" (t = %t, P = %P, all = %all, m = %m, N = %N, c = %c) : (index, index, i1, index, !n, index) -> !n
+    %a = kvcache.score.reduce sum "p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
+    %b = kvcache.score.reduce sum "p * p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
+    %i = kvcache.iota token of %x : (!kvr) -> !pT
+    %sum0 = kvcache.column sum of %x : (!kvr) -> !s
+    %squares0 = kvcache.column squares of %x : (!kvr) -> !s
+    %rows0 = kvcache.column rows of %x : (!kvr) -> !s
+    %sum = kvcache.map "old + w * new" (old = %sum0, w = %w, new = %a) : (!s, !n, !s) -> !s
+    %squares = kvcache.map "old + w * new" (old = %squares0, w = %w, new = %b) : (!s, !n, !s) -> !s
+    %rows = kvcache.map "old + w * min(m, n - i)" (old = %rows0, w = %w, m = %m, n = %n, i = %i) : (!s, !n, index, index, !pT) -> !s
+    %gone = kvcache.map "max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (t = %t, P = %P, mode = %mode, n = %n, B = %B, N = %N) : (index, index, index, index, index, !n) -> !n
+    %R = kvcache.map "select(P <= B, B - P, B)" (P = %P, B = %B) : (index, index) -> !n
+    %F = kvcache.map "select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (t = %t, P = %P, R = %R, rr = %rr, er = %er, M = %M, sinks = %sinks, gone = %gone) : (index, index, !n, f32, f32, !n, index, !n) -> !n
+    %mean = kvcache.map "sum / max(rows, 1)" (sum = %sum, rows = %rows) : (!s, !s) -> !s
+    %still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1e30, -sqrt(max(0, squares / max(rows, 1) - mean * mean))))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sinks = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index, !s, !s, !s) -> !s
+    %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
+    %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
+    %low = kvcache.map %mean with arith.negf : (!s) -> !s
+    %some = kvcache.gather %low at %calm : (!s, !calm) -> !sc
+    %none = kvcache.map "-inf" (x = %low) : (!s) -> !s
+    %s = kvcache.scatter set %some into %none at %calm : (!sc, !s, !calm) -> !s
+    %drop = kvcache.topk %s count %gone along token : (!s, !n) -> !drop
+    %keep = kvcache.select.complement %drop of %d : (!drop, !kvr) -> !keep
+    %y = kvcache.gather %d at %keep : (!kvr, !keep) -> !kvr
+    kvcache.next out = %o : !o, @kv = %y : !kvr
+  }
+  kvcache.phase decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kvr, %P = prompt_length : index, %B = budget : index, %rr = @recent_ratio : f32, %safe = @protect : index) when(@mode = "decoding") {
+    %x = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvr, !k, !v, !p) -> !kvr
+    %o = kvcache.attend %q over %x : (!q, !kvr) -> !o
+    %n = kvcache.extent token of %x : (!kvr) -> index
+    %a = kvcache.score.reduce sum "p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
+    %b = kvcache.score.reduce sum "p * p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
+    %i = kvcache.iota token of %x : (!kvr) -> !pT
+    %sum0 = kvcache.column sum of %x : (!kvr) -> !s
+    %squares0 = kvcache.column squares of %x : (!kvr) -> !s
+    %rows0 = kvcache.column rows of %x : (!kvr) -> !s
+    %sum = kvcache.map %sum0, %a with arith.addf : (!s, !s) -> !s
+    %squares = kvcache.map %squares0, %b with arith.addf : (!s, !s) -> !s
+    %rows = kvcache.map "rows + 1" (rows = %rows0) : (!s) -> !s
+    %gone = kvcache.map "max(n - P - B, 0)" (n = %n, P = %P, B = %B) : (index, index, index) -> !n
+    %F = kvcache.map "max(1, B - floor(rr * B))" (B = %B, rr = %rr) : (index, f32) -> !n
+    %mean = kvcache.map "sum / rows" (sum = %sum, rows = %rows) : (!s, !s) -> !s
+    %still = kvcache.map "select(i < P, -inf, select(i >= n - safe, -1e30, -sqrt(max(0, squares / rows - mean * mean))))" (i = %i, P = %P, n = %n, safe = %safe, squares = %squares, rows = %rows, mean = %mean) : (!pT, index, index, index, !s, !s, !s) -> !s
+    %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
+    %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
+    %low = kvcache.map %mean with arith.negf : (!s) -> !s
+    %some = kvcache.gather %low at %calm : (!s, !calm) -> !sc
+    %none = kvcache.map "-inf" (x = %low) : (!s) -> !s
+    %s = kvcache.scatter set %some into %none at %calm : (!sc, !s, !calm) -> !s
+    %drop = kvcache.topk %s count %gone along token : (!s, !n) -> !drop
+    %keep = kvcache.select.complement %drop of %d : (!drop, !kvr) -> !keep
+    %y = kvcache.gather %d at %keep : (!kvr, !keep) -> !kvr
+    kvcache.next out = %o : !o, @kv = %y : !kvr
+  }
+}
