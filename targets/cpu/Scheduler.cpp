@@ -114,6 +114,23 @@ FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
   return place;
 }
 
+/// Values of an artefact until a file gives it: bytes for each layer. Null where it must be made first.
+ArrayAttr initialValues(ArtefactOp artefact, ArrayRef<int64_t> extents, int64_t layers) {
+  if (!artefact.getOtherwise()) {
+    return {};
+  }
+  int64_t count = 1;
+  for (int64_t extent : extents) {
+    count *= extent;
+  }
+  std::vector<float> values(static_cast<size_t>(count), artefact.getOtherwiseAttr().getValueAsDouble());
+  int64_t bytes = count * static_cast<int64_t>(sizeof(float));
+  Builder b(artefact.getContext());
+  Attribute attribute = DenseElementsAttr::get(RankedTensorType::get({bytes}, b.getIntegerType(8)),
+                                     ArrayRef<int8_t>(reinterpret_cast<const int8_t *>(values.data()), bytes));
+  return b.getArrayAttr(SmallVector<Attribute>(static_cast<size_t>(layers), attribute));
+}
+
 } // namespace
 
 LogicalResult declareStates(ScheduleContext &context) {
@@ -145,7 +162,8 @@ LogicalResult declareStates(ScheduleContext &context) {
       extents.push_back(axis.getInteger().value_or(1));
     }
     ExecTensorOp::create(b, artefact.getLoc(), artefact.getSymName(), extents, "f32",
-                         /*artefact=*/true, /*carried=*/false, ArrayAttr());
+                         /*artefact=*/true, /*carried=*/false,
+                         initialValues(artefact, extents, context.geometry.layers));
   }
   return success();
 }
@@ -278,6 +296,15 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
   if (window) {
     int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
+    for (auto other : context_.method.getBody().front().getOps<PhaseOp>()) {
+      for (BindingAttr known : other.getBindings().getAsRange<BindingAttr>()) {
+        if (known.getRole() == "last_queries" && known.getArgument() != binding.getArgument()) {
+          return phase.emitError() << "'" << binding.str() << "' here and '" << known.str()
+                                   << "' in another phase: the cpu target holds one window of queries; "
+                                      "expected the larger number, and last(n) where fewer rows count";
+        }
+      }
+    }
     context_.needQueryRows(wanted);
     place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries",
                                        ElementType::F32, {rows, heads, dim});

@@ -90,6 +90,15 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
 
 // -----
 
+module @exec_tensor_c3 {
+kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
+  // expected-error @below {{is carried, and expects no extents and no values}}
+  kvcache.exec.tensor @t [2] of f32 carried
+}
+}
+
+// -----
+
 module @program_c1 {
 kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
   // expected-error @below {{has no known kind: 'encode'}}
@@ -147,6 +156,18 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
   kvcache.program decode {
   // expected-error-re @below {{expects a {{(store|source) with the roles?}} store_rows}}
     %s = kvcache.slot rows @kv
+  }
+}
+}
+
+// -----
+
+module @slot_c2_extent {
+kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
+  kvcache.exec.tensor @t [2] of f32 artefact
+  kvcache.program prompt_end {
+  // expected-error @below {{names no extent of a carried tensor: '@t', 0}}
+    %s = kvcache.slot tensor_extent @t 0
   }
 }
 }

@@ -20,6 +20,13 @@ kvcache.executable "cpu" layers 2 query_heads 4 kv_heads 2 head_dim 8 act "f16"
   }
   // CHECK:       kvcache.exec.tensor @mean [2] of f32 artefact
   kvcache.exec.tensor @mean [2] of f32 artefact values [dense<0> : tensor<8xi8>, dense<1> : tensor<8xi8>]
+  // CHECK:       kvcache.exec.tensor @prompt_score.need [] of f32 carried
+  kvcache.exec.tensor @prompt_score.need [] of f32 carried
+  // CHECK:       kvcache.program prompt_model {
+  kvcache.program prompt_model {
+    // CHECK:       kvcache.slot tensor_extent @prompt_score.need 1
+    %heads = kvcache.slot tensor_extent @prompt_score.need 1
+  }
   // CHECK:       kvcache.program decode layers [0] {
   kvcache.program decode layers [0] {
     // CHECK-DAG:   %[[ROWS:rows]] = kvcache.slot rows
