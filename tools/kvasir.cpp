@@ -4,6 +4,7 @@
 
 #include "tools/commands/ApplyCommand.h"
 #include "tools/commands/BenchCommand.h"
+#include "tools/commands/CalibrateCommand.h"
 #include "tools/commands/CompileCommand.h"
 #include "tools/commands/DemoCommand.h"
 #include "tools/commands/EvalCommand.h"
@@ -22,6 +23,7 @@ int main(int argc, char **argv) {
   commands.push_back(makeDemoCommand(provider, makeDemoTimer(provider)));
   commands.push_back(makeMethodsCommand(provider));
   commands.push_back(makeApplyCommand(provider));
+  commands.push_back(makeCalibrateCommand(provider));
   commands.push_back(makeExplainCommand(compiler));
   commands.push_back(makeCompileCommand(compiler));
   commands.push_back(makeRunCommand(provider));

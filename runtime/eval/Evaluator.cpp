@@ -114,6 +114,9 @@ std::string Evaluation::partKey(const Group &group, const Column &column, int64_
       << " first=" << first << " count=" << samplesFrom(first)
       << " attention=" << measuresAttention(first)
       << " calibration=" << column.method->calibratedOn;
+  if (!column.method->artefacts.empty()) {
+    key << " artefacts=" << column.method->artefacts;
+  }
   return key.str();
 }
 

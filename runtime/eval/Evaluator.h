@@ -22,7 +22,8 @@ namespace kvcache::rt {
 struct EvalMethod {
   std::string name;
   Execution *execution = nullptr; ///< not owned
-  int64_t calibratedOn = 0;       ///< tokens of a calibration window; 0: nothing to calibrate
+  int64_t calibratedOn = 0;       ///< tokens of a calibration window; 0: nothing was calibrated here
+  std::string artefacts;          ///< a checksum of artefacts that were given; empty: none were
 };
 
 /// A budget as it was asked for, and what it comes to: tokens per KV head and layer for a method

@@ -4,6 +4,9 @@
 // all of them. Sequences keep the artefacts they were created with.
 
 #include "runtime/exec/Executor.h"
+#include "runtime/io/Half.h"
+
+#include <cstring>
 
 namespace kvcache::rt {
 
@@ -67,8 +70,8 @@ Status CompiledExecution::calibrate(int64_t layer, const LayerRows &rows) {
 Status CompiledExecution::finishCalibration() {
   auto made = std::make_shared<Artefacts>(*artefacts_);
   for (size_t t = 0; t < tensors().size(); ++t) {
-    for (std::vector<char> &values : made->values[t]) {
-      values.assign(tensors()[t].artefact ? tensors()[t].bytes : 0, 0);
+    for (std::vector<char> &values : made->values[t]) { // what a file gave stays
+      values.resize(tensors()[t].artefact ? tensors()[t].bytes : 0, 0);
     }
   }
   for (int64_t layer = 0; layer < geometry().layers; ++layer) {
@@ -96,6 +99,66 @@ Status CompiledExecution::finishCalibration() {
   calibration_.assign(geometry().layers, {});
   core_->runner.releaseScratch();
   return Status::ok();
+}
+
+std::vector<ArtefactShape> CompiledExecution::artefactShapes() const {
+  std::vector<ArtefactShape> shapes;
+  for (const LoadedTensor &tensor : tensors()) {
+    if (tensor.artefact) {
+      shapes.push_back({tensor.name, tensor.dims});
+    }
+  }
+  return shapes;
+}
+
+int32_t CompiledExecution::tensorOfArtefact(size_t index) const {
+  for (size_t t = 0; t < tensors().size(); ++t) {
+    if (tensors()[t].artefact && index-- == 0) {
+      return static_cast<int32_t>(t);
+    }
+  }
+  return -1;
+}
+
+std::vector<float> CompiledExecution::artefactValues(size_t index, int64_t layer) const {
+  int32_t t = tensorOfArtefact(index);
+  const std::vector<char> &bytes = artefact(t, layer);
+  ElementType elem = tensors()[t].elem;
+  size_t count = bytes.size() / static_cast<size_t>(abi::bytesOf(elem));
+  std::vector<float> values(count);
+  const auto *from = reinterpret_cast<const uint8_t *>(bytes.data());
+  if (elem == ElementType::F16) {
+    f32FromF16(from, values.data(), static_cast<int64_t>(count));
+  } else if (elem == ElementType::BF16) {
+    f32FromBf16(from, values.data(), static_cast<int64_t>(count));
+  } else if (elem == ElementType::I32) {
+    std::vector<int32_t> integers(count);
+    std::memcpy(integers.data(), from, bytes.size());
+    values.assign(integers.begin(), integers.end());
+  } else {
+    std::memcpy(values.data(), from, bytes.size());
+  }
+  return values;
+}
+
+Status CompiledExecution::setArtefactValues(size_t index, int64_t layer,
+                                            const std::vector<float> &values) {
+  int32_t t = tensorOfArtefact(index);
+  ElementType elem = t < 0 ? ElementType::F32 : tensors()[t].elem;
+  std::vector<char> bytes(values.size() * static_cast<size_t>(abi::bytesOf(elem)));
+  auto *to = reinterpret_cast<uint8_t *>(bytes.data());
+  int64_t count = static_cast<int64_t>(values.size());
+  if (elem == ElementType::F16) {
+    f16FromF32(values.data(), to, count);
+  } else if (elem == ElementType::BF16) {
+    bf16FromF32(values.data(), to, count);
+  } else if (elem == ElementType::I32) {
+    std::vector<int32_t> integers(values.begin(), values.end());
+    std::memcpy(to, integers.data(), bytes.size());
+  } else {
+    std::memcpy(to, values.data(), bytes.size());
+  }
+  return setArtefact(t, layer, std::move(bytes));
 }
 
 } // namespace kvcache::rt

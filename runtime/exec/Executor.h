@@ -78,6 +78,7 @@ public:
   /// Sets an artefact of a layer for the sequences made from now on. Bad input when there is none
   /// or the size differs.
   Status setArtefact(int32_t tensor, int64_t layer, std::vector<char> values);
+  ArtefactHolder *artefactHolder() override { return this; }
   std::vector<ArtefactShape> artefactShapes() const override;
   std::vector<float> artefactValues(size_t index, int64_t layer) const override;
   Status setArtefactValues(size_t index, int64_t layer, const std::vector<float> &values) override;

@@ -40,6 +40,7 @@ public:
   Status attend(int64_t layer, const rt::Sequence &sequence, int64_t rows, const float *q,
                 float *out, float *lse) override;
   std::vector<rt::KernelReport> kernels() const override;
+  rt::ArtefactHolder *artefactHolder() override { return this; }
   std::vector<rt::ArtefactShape> artefactShapes() const override;
   std::vector<float> artefactValues(size_t index, int64_t layer) const override;
   Status setArtefactValues(size_t index, int64_t layer, const std::vector<float> &values) override;

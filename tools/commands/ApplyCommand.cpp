@@ -5,6 +5,7 @@
 #include "tools/commands/ApplyCommand.h"
 
 #include "tools/commands/ApplyFile.h"
+#include "tools/commands/ArtefactFile.h"
 #include "tools/commands/CompareResults.h"
 #include "tools/commands/MethodArguments.h"
 
@@ -40,6 +41,8 @@ public:
         "What to keep: tokens per head and layer (512), a fraction (0.25) or bytes (64MiB)");
     app.add_option("--ratio", ratio_, "The share of tokens to drop (0.75), instead of --budget");
     app.add_option("--calib", calibration_, "A dump to calibrate from; the input itself otherwise");
+    app.add_option("--artefacts", artefacts_,
+                   "What `kvasir calibrate` wrote for this method, instead of calibrating");
     app.add_flag("--attend", attend_, "Attend with layers.{i}.queries over the compressed cache");
     app.add_flag("--verify", verify_, "Compare with the reference target");
   }
@@ -49,11 +52,17 @@ public:
     KVCACHE_RETURN_IF_ERROR(budget.status());
     StatusOr<std::shared_ptr<CacheFile>> file = CacheFile::open(input_);
     KVCACHE_RETURN_IF_ERROR(file.status());
+    if (!artefacts_.empty() && !calibration_.empty()) {
+      return Status::badInput("expected --calib or --artefacts, got both");
+    }
     std::shared_ptr<CacheFile> calibration;
     if (!calibration_.empty()) {
       StatusOr<std::shared_ptr<CacheFile>> opened = CacheFile::open(calibration_);
       KVCACHE_RETURN_IF_ERROR(opened.status());
       calibration = *opened;
+    }
+    for (const std::string &name : (*file)->unusedTensors()) {
+      printNote("note", input_ + ": layers.*." + name + ": not used, no phase takes it");
     }
     if (attend_ && (*file)->attendRows() == 0) {
       return Status::badInput(input_ + ": layers.0.queries: missing, but --attend needs it");
@@ -65,7 +74,7 @@ public:
     request->anyQueryHeads = !(*file)->hasQueries();
 
     StatusOr<std::unique_ptr<rt::Execution>> execution =
-        load(*request, calibration ? *calibration : **file);
+        load(*request, calibration ? *calibration : **file, **file);
     KVCACHE_RETURN_IF_ERROR(execution.status());
     StatusOr<ApplyResult> result = applyMethod(**execution, **file, *budget, attend_);
     KVCACHE_RETURN_IF_ERROR(result.status());
@@ -90,12 +99,15 @@ public:
   }
 
 private:
-  /// The method, calibrated from `calibration` where it has a calibrate phase.
-  StatusOr<std::unique_ptr<rt::Execution>> load(const MethodRequest &request,
-                                                const CacheFile &calibration) {
+  /// The method, calibrated from `calibration` where it has a calibrate phase, with the tables of `file`.
+  StatusOr<std::unique_ptr<rt::Execution>>
+  load(const MethodRequest &request, const CacheFile &calibration, const CacheFile &file) {
     StatusOr<std::unique_ptr<rt::Execution>> execution = provider_.load(request);
     KVCACHE_RETURN_IF_ERROR(execution.status());
-    if ((*execution)->needsCalibration()) {
+    KVCACHE_RETURN_IF_ERROR(loadTables(file.tensors(), **execution));
+    if (!artefacts_.empty()) {
+      KVCACHE_RETURN_IF_ERROR(loadArtefacts(artefacts_, **execution));
+    } else if ((*execution)->needsCalibration()) {
       if (calibration_.empty() && !warned_) {
         printNote("warning",
                   "the method is calibrated from the input itself; --calib FILE gives other data");
@@ -119,7 +131,7 @@ private:
     }
     request.target = "reference";
     request.requireFused = false;
-    StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, calibration);
+    StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, calibration, file);
     KVCACHE_RETURN_IF_ERROR(reference.status());
     // As resolved, so that a budget in bytes is the same number of tokens.
     Budget budget;
@@ -135,7 +147,7 @@ private:
 
   MethodProvider &provider_;
   MethodArguments arguments_;
-  std::string input_, output_, budget_, ratio_, calibration_;
+  std::string input_, output_, budget_, ratio_, calibration_, artefacts_;
   bool attend_ = false, verify_ = false, warned_ = false;
 };
 

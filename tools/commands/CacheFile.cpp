@@ -20,7 +20,7 @@ using rt::Status;
 using rt::StatusOr;
 using rt::TensorView;
 
-static const std::string requestPrefix = "request.";
+static const std::string requestPrefix = "request.", tablePrefix = "table.";
 
 static std::string tensorName(int64_t layer, const std::string &name) {
   return "layers." + std::to_string(layer) + "." + name;
@@ -67,9 +67,9 @@ Status CacheFile::checkNames() {
   for (const auto &[name, view] : file_->tensors()) {
     if (name.rfind("layers.", 0) != 0) {
       if (name != "positions" && name != "rope_inv_freq" && name != "ids" &&
-          name.rfind(requestPrefix, 0) != 0) {
-        return bad(name, "expected layers.*, positions, rope_inv_freq, ids or request.*, got an "
-                         "unknown tensor");
+          name.rfind(requestPrefix, 0) != 0 && name.rfind(tablePrefix, 0) != 0) {
+        return bad(name, "expected layers.*, positions, rope_inv_freq, ids, request.* or table.*, got "
+                         "an unknown tensor");
       }
       continue;
     }

@@ -31,6 +31,8 @@ public:
   bool hasQueries() const { return hasQueries_; }    ///< a tensor of layer 0 tells Hq
   /// Positions [T + S]; step s follows the last prompt row.
   const std::vector<int32_t> &positions() const { return positions_; }
+  /// The file itself, for the tensors `table.NAME`.
+  const rt::SafetensorsFile &tensors() const { return *file_; }
   /// Tables of the tensors `request.NAME`.
   const rt::RequestTables &requests() const { return requests_; }
   /// Token ids [T + S] of the tensor `ids`; empty when the file has none.

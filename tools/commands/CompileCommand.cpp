@@ -10,6 +10,7 @@
 #include "runtime/model/ModelConfig.h"
 #include "runtime/model/RopeFrequencies.h"
 #include "tools/commands/ApplyMethod.h"
+#include "tools/commands/ArtefactFile.h"
 #include "tools/commands/MethodArguments.h"
 #include "tools/commands/ModelInput.h"
 #include "tools/commands/RecordedCases.h"
@@ -74,6 +75,8 @@ public:
     app.add_option("--isa", isas_, "Instruction sets to put in: v3, v4; both otherwise")
         ->delimiter(',');
     app.add_option("--calib", calibration_, "A dump (as for apply) to calibrate from");
+    app.add_option("--artefacts", artefacts_,
+                   "What `kvasir calibrate` wrote for this method, instead of --calib");
     app.add_option("-o,--output", output_, "The file to write; text goes to stdout without it");
     app.add_option("--emit", emit_,
                    "Stop earlier: mlir:STAGE (composed, specialized, decomposed, fused, planned, "
@@ -93,10 +96,13 @@ public:
       return Status::badInput("expected -o FILE for " +
                               (emit_.empty() ? std::string("an executable") : "--emit=" + emit_));
     }
-    if (!emit_.empty() && (record_ || !calibration_.empty())) {
+    if (!emit_.empty() && (record_ || !calibration_.empty() || !artefacts_.empty())) {
       return Status::badInput(
           "--emit=" + emit_ +
-          ": expected neither --record nor --calib, which make part of an executable");
+          ": expected none of --record, --calib and --artefacts, which make part of an executable");
+    }
+    if (!artefacts_.empty() && !calibration_.empty()) {
+      return Status::badInput("expected --calib or --artefacts, got both");
     }
     StatusOr<rt::Geometry> geometry = chooseGeometry(geometry_, model_, nullptr);
     KVCACHE_RETURN_IF_ERROR(geometry.status());
@@ -139,36 +145,57 @@ private:
     return status;
   }
 
+  /// Gives artefacts to a method that needs them: from --artefacts, or made from --calib.
+  Status calibrated(rt::Execution &execution) const {
+    if (!artefacts_.empty()) {
+      return loadArtefacts(artefacts_, execution);
+    }
+    if (calibration_.empty()) {
+      return Status::badInput("--record: method '" + arguments_.method +
+                              "' must be calibrated, expected --calib FILE or --artefacts FILE");
+    }
+    StatusOr<std::shared_ptr<CacheFile>> file = CacheFile::open(calibration_);
+    KVCACHE_RETURN_IF_ERROR(file.status());
+    return calibrate(execution, **file);
+  }
+
+  /// Stores the artefacts in the executable.
+  Status addArtefacts(CompileResult &compiled, const rt::Geometry &geometry) const {
+    StatusOr<std::unique_ptr<rt::CompiledExecution>> execution =
+        rt::CompiledExecution::create(compiled.executable);
+    KVCACHE_RETURN_IF_ERROR(execution.status());
+    if (!(*execution)->needsCalibration()) {
+      return Status::badInput(
+          (artefacts_.empty() ? "--calib " + calibration_ : "--artefacts " + artefacts_) +
+          ": method '" + arguments_.method + "' has nothing to calibrate");
+    }
+    KVCACHE_RETURN_IF_ERROR(calibrated(**execution));
+    for (size_t t = 0; t < (*execution)->tensors().size(); ++t) {
+      for (int64_t layer = 0; (*execution)->tensors()[t].artefact && layer < geometry.layers;
+           ++layer) {
+        const std::vector<char> &values = (*execution)->artefact(static_cast<int32_t>(t), layer);
+        compiled.executable->mutable_tensors(static_cast<int>(t))
+            ->add_values(values.data(), values.size());
+      }
+    }
+    return Status::ok();
+  }
+
   /// Calibrates and records where asked to, then writes the .kvx.
   Status finishExecutable(CompileResult &compiled,
                           const std::map<std::string, std::string> &settings,
                           const rt::Geometry &geometry) {
-    if (!calibration_.empty()) {
-      StatusOr<std::shared_ptr<CacheFile>> file = CacheFile::open(calibration_);
-      KVCACHE_RETURN_IF_ERROR(file.status());
-      StatusOr<std::unique_ptr<rt::CompiledExecution>> execution =
-          rt::CompiledExecution::create(compiled.executable);
-      KVCACHE_RETURN_IF_ERROR(execution.status());
-      if (!(*execution)->needsCalibration()) {
-        return Status::badInput("--calib " + calibration_ + ": method '" + arguments_.method +
-                                "' has nothing to calibrate");
-      }
-      KVCACHE_RETURN_IF_ERROR(calibrate(**execution, **file));
-      for (size_t t = 0; t < (*execution)->tensors().size(); ++t) {
-        for (int64_t layer = 0; (*execution)->tensors()[t].artefact && layer < geometry.layers;
-             ++layer) {
-          const std::vector<char> &values = (*execution)->artefact(static_cast<int32_t>(t), layer);
-          compiled.executable->mutable_tensors(static_cast<int>(t))
-              ->add_values(values.data(), values.size());
-        }
-      }
+    if (!calibration_.empty() || !artefacts_.empty()) {
+      KVCACHE_RETURN_IF_ERROR(addArtefacts(compiled, geometry));
     }
     if (record_) {
       MethodRequest request;
       request.method = arguments_.method;
       request.parameters = settings;
       request.geometry = geometry;
-      KVCACHE_RETURN_IF_ERROR(recordCases(provider_, request, calibration_, *compiled.executable));
+      KVCACHE_RETURN_IF_ERROR(recordCases(
+          provider_, request, [this](rt::Execution &execution) { return calibrated(execution); },
+          *compiled.executable));
     }
     return rt::writeKvx(output_, *compiled.executable);
   }
@@ -212,7 +239,7 @@ private:
 
   CompilerProvider &provider_;
   MethodArguments arguments_;
-  std::string geometry_, model_, output_, emit_, calibration_;
+  std::string geometry_, model_, output_, emit_, calibration_, artefacts_;
   std::vector<std::string> isas_;
   bool record_ = false;
 };

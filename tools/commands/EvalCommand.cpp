@@ -83,6 +83,8 @@ void EvalCommand::declare(CLI::App &app) {
   app.add_option("--settings", settingsFile_,
                  "A JSON file with parameters by method; --set wins over it");
   app.add_flag("--require-fused", request_.requireFused, "Fail unless every kernel is fused");
+  list("--artefacts", request_.artefacts,
+       "Files that `kvasir calibrate` wrote, for methods that are calibrated otherwise");
   app.add_option("--journal", request_.journal,
                  "Keep finished work in this file, and continue from it");
   app.add_option("--html", html_, "Write a report with plots to this file");

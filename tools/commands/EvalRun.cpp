@@ -7,6 +7,7 @@
 #include "runtime/eval/ModelHash.h"
 #include "runtime/io/AtomicFile.h"
 #include "runtime/model/Tokens.h"
+#include "tools/commands/ArtefactFile.h"
 #include "tools/commands/Budget.h"
 #include "tools/commands/HostInfo.h"
 #include "tools/commands/Progress.h"
@@ -59,7 +60,7 @@ private:
 /// Bytes of a sequence that holds a recorded prompt, compressed to `tokens`.
 StatusOr<int64_t> bytesWith(rt::Execution &execution, const rt::PromptRecording &recording,
                             int64_t tokens) {
-  StatusOr<std::unique_ptr<rt::Sequence>> sequence = execution.createSequence({tokens, 0});
+  StatusOr<std::unique_ptr<rt::Sequence>> sequence = execution.createSequence({tokens, 0, recording.requests});
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   rt::SequenceRun run;
   run.sequence = sequence->get();
@@ -118,6 +119,7 @@ public:
 
 private:
   Status loadMethods();
+  Status useArtefacts();
   Status evaluate();
   Status reportKernels();
 
@@ -160,8 +162,30 @@ Status EvalRun::loadMethods() {
     chosen_[name] = choice.parameters;
     executions_.push_back(std::move(*execution));
   }
+  KVCACHE_RETURN_IF_ERROR(useArtefacts());
   return rt::calibrateMethods(*decoder_, *methods_.front().execution, material_, request_.grid,
                               methods_);
+}
+
+/// Each file goes to the method whose hash it has.
+Status EvalRun::useArtefacts() {
+  for (const std::string &path : request_.artefacts) {
+    StatusOr<std::string> hash = methodHashOfArtefacts(path);
+    KVCACHE_RETURN_IF_ERROR(hash.status());
+    auto method = std::find_if(methods_.begin(), methods_.end(), [&](const rt::EvalMethod &one) {
+      return one.execution->methodHash() == *hash;
+    });
+    if (method == methods_.end() || !method->artefacts.empty()) {
+      return Status::badInput("--artefacts " + path + ": " +
+                              (method == methods_.end()
+                                   ? "none of the methods has the hash " + *hash +
+                                         ", made of its text and its parameters"
+                                   : "method '" + method->name + "' has artefacts already"));
+    }
+    KVCACHE_RETURN_IF_ERROR(loadArtefacts(path, *method->execution));
+    method->artefacts = checksumOfArtefacts(*method->execution);
+  }
+  return Status::ok();
 }
 
 Status EvalRun::evaluate() {

@@ -26,9 +26,10 @@ struct EvalRequest {
   std::vector<MethodChoice> methods; ///< dense is added in front when it is not there
   std::string target = "cpu";
   bool requireFused = false;
-  rt::EvalGrid grid;                ///< without budgets
-  std::vector<std::string> budgets; ///< "0.25", "512", "64MiB"
-  std::string journal;              ///< file; empty: none
+  rt::EvalGrid grid;                  ///< without budgets
+  std::vector<std::string> budgets;   ///< "0.25", "512", "64MiB"
+  std::string journal;                ///< file; empty: none
+  std::vector<std::string> artefacts; ///< files; each for the method that it was made for
 };
 
 /// Runs the grid and fills what is known of `data` and `report` (rows are the caller's). SIGINT

@@ -156,20 +156,15 @@ StatusOr<ApplyResult> readResult(const std::string &path, const rt::Geometry &ge
   return result;
 }
 
-Status recordCases(MethodProvider &provider, MethodRequest request, const std::string &calibration,
+Status recordCases(MethodProvider &provider, MethodRequest request,
+                   const std::function<Status(rt::Execution &)> &calibrated,
                    proto::Executable &executable) {
   request.target = "reference";
   request.captureScores = true;
   StatusOr<std::unique_ptr<rt::Execution>> reference = provider.load(request);
   KVCACHE_RETURN_IF_ERROR(reference.status());
   if ((*reference)->needsCalibration()) {
-    if (calibration.empty()) {
-      return Status::badInput("--record: method '" + request.method +
-                              "' must be calibrated, expected --calib FILE");
-    }
-    StatusOr<std::shared_ptr<CacheFile>> file = CacheFile::open(calibration);
-    KVCACHE_RETURN_IF_ERROR(file.status());
-    KVCACHE_RETURN_IF_ERROR(calibrate(**reference, **file));
+    KVCACHE_RETURN_IF_ERROR(calibrated(**reference));
   }
   for (const DumpSpec &spec : recordedSpecs) {
     StatusOr<std::string> bytes = resultBytes(**reference, spec);

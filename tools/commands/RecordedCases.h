@@ -10,16 +10,17 @@
 #include "tools/commands/CompareResults.h"
 #include "tools/commands/MethodProvider.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace kvcache::tools {
 
 /// Runs the request on the reference target over generated inputs and adds the results to
-/// `executable`. `calibration`: a dump to calibrate from; bad input when the method needs one and
-/// it is empty.
+/// `executable`. `calibrated` gives artefacts to a method that needs them.
 rt::Status recordCases(MethodProvider &provider, MethodRequest request,
-                       const std::string &calibration, proto::Executable &executable);
+                       const std::function<rt::Status(rt::Execution &)> &calibrated,
+                       proto::Executable &executable);
 
 /// How one recorded case came out.
 struct CheckedCase {

@@ -5,6 +5,7 @@
 #include "tools/commands/RunCommand.h"
 
 #include "runtime/model/Tokens.h"
+#include "tools/commands/ArtefactFile.h"
 #include "tools/commands/MethodArguments.h"
 #include "tools/commands/ModelInput.h"
 #include "tools/commands/RunMethod.h"
@@ -50,6 +51,12 @@ public:
     app.add_option("--ratio", ratio_, "The share of tokens to drop (0.75), instead of --budget");
     app.add_option("--calib", calibration_,
                    "A text file to calibrate from; the first prompt otherwise");
+    app.add_option("--artefacts", artefacts_,
+                   "What `kvasir calibrate` wrote for this method, instead of calibrating");
+    app.add_option("--request", requests_,
+                   "A table that comes with the prompt, NAME=NUMBER,NUMBER,..; repeat it for several")
+        ->allow_extra_args(false)
+        ->take_all();
     app.add_flag("--verify", verify_, "Compare with a run of the same prompts by the reference target alone");
   }
 
@@ -64,10 +71,18 @@ public:
       return Status::badInput("expected --prompt FILE or --tokens FILE, got " +
                               std::string(prompts_.empty() ? "neither" : "both"));
     }
+    if (!artefacts_.empty() && !calibration_.empty()) {
+      return Status::badInput("expected --calib or --artefacts, got both");
+    }
     StatusOr<std::unique_ptr<rt::Decoder>> decoder = rt::Decoder::load(model_);
     KVCACHE_RETURN_IF_ERROR(decoder.status());
     StatusOr<std::vector<NamedPrompt>> prompts = readPrompts(**decoder);
     KVCACHE_RETURN_IF_ERROR(prompts.status());
+    StatusOr<rt::RequestTables> tables = parseRequestTables(requests_);
+    KVCACHE_RETURN_IF_ERROR(tables.status());
+    for (NamedPrompt &prompt : *prompts) {
+      prompt.requests = *tables;
+    }
     StatusOr<MethodRequest> request =
         makeRequest(arguments_, provider_, (*decoder)->geometry(abi::ElementType::F16));
     KVCACHE_RETURN_IF_ERROR(request.status());
@@ -109,6 +124,10 @@ private:
                                                 const std::vector<NamedPrompt> &prompts) {
     StatusOr<std::unique_ptr<rt::Execution>> execution = provider_.load(request);
     KVCACHE_RETURN_IF_ERROR(execution.status());
+    if (!artefacts_.empty()) {
+      KVCACHE_RETURN_IF_ERROR(loadArtefacts(artefacts_, **execution));
+      return execution;
+    }
     if (!(*execution)->needsCalibration()) {
       if (!calibration_.empty() && !warned_) {
         printNote("note",
@@ -169,8 +188,8 @@ private:
 
   MethodProvider &provider_;
   MethodArguments arguments_;
-  std::string model_, tokens_, budget_, ratio_, calibration_;
-  std::vector<std::string> prompts_;
+  std::string model_, tokens_, budget_, ratio_, calibration_, artefacts_;
+  std::vector<std::string> prompts_, requests_;
   int64_t maxNewTokens_ = 64;
   bool verify_ = false, warned_ = false;
 };

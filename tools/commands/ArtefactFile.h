@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Calibration artefacts in a safetensors file: `layers.{i}.{name}` F32, and metadata that says what
+// they belong to. A file serves every target of the method it was made for, and no other method.
+
+#pragma once
+
+#include "runtime/Execution.h"
+#include "runtime/io/Safetensors.h"
+
+#include <string>
+
+namespace kvcache::tools {
+
+/// Writes the artefacts of a calibrated execution, with method, hash, parameters and geometry;
+/// `source` says what they were calibrated from. Bad input when the method has none.
+rt::Status saveArtefacts(const std::string &path, rt::Execution &execution,
+                         const std::string &source);
+
+/// Gives the artefacts of a file to `execution`. Bad input, naming the file and the first
+/// difference, when they were made for another method, other parameters or another geometry, or
+/// when a tensor is missing, unknown, of another shape, or not finite.
+rt::Status loadArtefacts(const std::string &path, rt::Execution &execution);
+
+/// Gives the tensors `table.NAME` of a file to the artefacts of that name: a table of all layers [L, ..], or one that
+/// every layer reads whole. Numbers of any type; shapes may join axes. Bad input, naming file and tensor, when the method
+/// has no such artefact, the number of elements differs, or one is not finite.
+rt::Status loadTables(const rt::SafetensorsFile &file, rt::Execution &execution);
+
+/// The hash of the method that a file of artefacts belongs to. Bad input when it is no such file.
+rt::StatusOr<std::string> methodHashOfArtefacts(const std::string &path);
+
+/// A checksum of the artefacts of all layers, the same for equal values.
+std::string checksumOfArtefacts(rt::Execution &execution);
+
+} // namespace kvcache::tools
