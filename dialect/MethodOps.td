@@ -61,12 +61,16 @@ def KVCache_StateOp : KVCache_Op<"state", [HasParent<"MethodOp">, Symbol]> {
 }
 
 def KVCache_ArtefactOp : KVCache_Op<"artefact", [HasParent<"MethodOp">, Symbol]> {
-  let summary = "a result of the calibrate phase, kept with the compiled method";
+  let summary = "a result of the calibrate phase or of a file, kept with the compiled method";
   let description = [{
-    (C1) the type is a tensor.
+    One instance for each layer; with an axis `layer:L` in front it is about the whole model, and every layer reads all of
+    it. `from file`: trained or searched outside; until a file gives it, all its elements are those of `else`.
+    (C1) the type is a tensor; (C2) `else` stands behind `from file` only; (C3) what is from a file is yielded by no phase.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
-  let assemblyFormat = "$sym_name `:` $type attr-dict";
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, UnitAttr:$from_file, OptionalAttr<F64Attr>:$otherwise);
+  let assemblyFormat = [{
+    $sym_name `:` $type (`from` `file` $from_file^)? (`else` $otherwise^)? attr-dict
+  }];
   let hasVerifier = 1;
 }
 
@@ -115,6 +119,8 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     bool hasKind(::llvm::StringRef kind);
     BindingAttr getBinding(unsigned argument);
     ::mlir::Block &getBlock() { return getBody().front(); }
+    /// n of the trigger chunks(n), 0 without one or while n is a symbol.
+    int64_t getChunkRows();
     /// The block argument bound to `role` (keyword) or to the symbol `@name`; null when there is none.
     ::mlir::BlockArgument getArgumentFor(::llvm::StringRef roleOrSymbol);
     NextOp getNext();

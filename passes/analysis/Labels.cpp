@@ -26,7 +26,8 @@ struct Facts {
   bool queriesAtEnd =
       false; ///< an end-of-event phase takes queries, or statistics of attention decide
   bool dropsBeforeEnd = false; ///< prefill itself takes rows out
-  bool artefacts = false;
+  bool artefacts = false; ///< that calibration makes
+  bool trained = false;   ///< artefacts from a file
 };
 
 /// Statistics of attention that a column carries from prefill to a selection.
@@ -62,7 +63,9 @@ Facts factsOf(MethodOp method) {
       facts.queriesAtEnd = facts.queriesAtEnd || usesStatistics(phase);
     }
   }
-  facts.artefacts = !method.getBody().front().getOps<ArtefactOp>().empty();
+  for (auto artefact : method.getBody().front().getOps<ArtefactOp>()) {
+    (artefact.getFromFile() ? facts.trained : facts.artefacts) = true;
+  }
   return facts;
 }
 
@@ -88,6 +91,9 @@ std::vector<std::string> legalityLabels(MethodOp method) {
   }
   if (facts.artefacts) {
     labels.push_back("needs-calibration");
+  }
+  if (facts.trained) {
+    labels.push_back("needs-training");
   }
   return labels;
 }

@@ -22,6 +22,7 @@ class MethodOp;
 ///   prompt depends on no query, or drops nothing needs-question           what stays depends on
 ///   queries at the end of the prompt needs-calibration        artefacts are computed from a
 ///   calibration set
+///   needs-training           artefacts come from a file: trained or searched outside
 std::vector<std::string> legalityLabels(MethodOp method);
 
 } // namespace mlir::kvcache

@@ -160,9 +160,13 @@ LogicalResult checkModelPhase(PhaseOp phase, MethodOp method) {
         "scope(model): the phase runs for all layers; expected no layers(except(..))");
   }
   for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
-    if (FlatSymbolRefAttr symbol = binding.getSymbol();
-        symbol && !isa_and_nonnull<ParamOp>(lookupInMethod(method, symbol))) {
-      return phase.emitError() << "scope(model): expected results of phases and parameters, got "
+    FlatSymbolRefAttr symbol = binding.getSymbol();
+    Operation *target = symbol ? lookupInMethod(method, symbol) : nullptr;
+    auto artefact = dyn_cast_or_null<ArtefactOp>(target);
+    bool ofModel = artefact && typeOfOneLayer(artefact.getType());
+    if (symbol && !ofModel && !isa_and_nonnull<ParamOp>(target)) {
+      return phase.emitError() << "scope(model): expected results of phases, parameters and artefacts with "
+                                  "an axis layer:L, got "
                                << symbol << ", which each layer has its own of";
     }
   }

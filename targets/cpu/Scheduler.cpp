@@ -232,6 +232,38 @@ LogicalResult Scheduler::run(PhaseOp phase) {
   return success();
 }
 
+/// The slot role of a number that the event gives; nothing for other roles.
+static std::optional<proto::SlotBinding::Role> scalarRole(StringRef role) {
+  static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {
+      {"length", proto::SlotBinding::LENGTH},
+      {"layer", proto::SlotBinding::LAYER},
+      {"layers", proto::SlotBinding::LAYERS},
+      {"budget", proto::SlotBinding::BUDGET},
+      {"rows", proto::SlotBinding::ROWS},
+      {"prompt_length", proto::SlotBinding::PROMPT_LENGTH},
+      {"step", proto::SlotBinding::STEP}};
+  for (auto &[name, slot] : scalars) {
+    if (role == name) {
+      return slot;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Phases look back on the same number of queries.
+static LogicalResult checkOneWindow(PhaseOp phase, BindingAttr binding) {
+  for (auto other : phase->getParentOfType<MethodOp>().getBody().front().getOps<PhaseOp>()) {
+    for (BindingAttr known : other.getBindings().getAsRange<BindingAttr>()) {
+      if (known.getRole() == "last_queries" && known.getArgument() != binding.getArgument()) {
+        return phase.emitError() << "'" << binding.str() << "' here and '" << known.str()
+                                 << "' in another phase: the cpu target holds one window of queries; "
+                                    "expected the larger number, and last(n) where fewer rows count";
+      }
+    }
+  }
+  return success();
+}
+
 LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   BindingAttr binding = phase.getBinding(argument.getArgNumber());
   const auto &g = context_.geometry;
@@ -255,22 +287,12 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   if (bindCarried(argument, role)) {
     return success();
   }
-  static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {
-      {"length", proto::SlotBinding::LENGTH},
-      {"layer", proto::SlotBinding::LAYER},
-      {"layers", proto::SlotBinding::LAYERS},
-      {"budget", proto::SlotBinding::BUDGET},
-      {"rows", proto::SlotBinding::ROWS},
-      {"prompt_length", proto::SlotBinding::PROMPT_LENGTH},
-      {"step", proto::SlotBinding::STEP}};
-  for (auto &[name, slot] : scalars) {
-    if (role == name) {
-      if (role == "budget") {
-        context_.executable.setTokenBudget(true);
-      }
-      scalars_[argument] = Extent::inSlot(builder_.boundSlot(slot));
-      return success();
+  if (std::optional<proto::SlotBinding::Role> slot = scalarRole(role)) {
+    if (role == "budget") {
+      context_.executable.setTokenBudget(true);
     }
+    scalars_[argument] = Extent::inSlot(builder_.boundSlot(*slot));
+    return success();
   }
 
   if (role == "request") {
@@ -296,14 +318,8 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
   if (window) {
     int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
-    for (auto other : context_.method.getBody().front().getOps<PhaseOp>()) {
-      for (BindingAttr known : other.getBindings().getAsRange<BindingAttr>()) {
-        if (known.getRole() == "last_queries" && known.getArgument() != binding.getArgument()) {
-          return phase.emitError() << "'" << binding.str() << "' here and '" << known.str()
-                                   << "' in another phase: the cpu target holds one window of queries; "
-                                      "expected the larger number, and last(n) where fewer rows count";
-        }
-      }
+    if (failed(checkOneWindow(phase, binding))) {
+      return failure();
     }
     context_.needQueryRows(wanted);
     place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries",

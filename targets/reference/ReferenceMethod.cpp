@@ -119,6 +119,14 @@ bool ReferenceMethod::skips(PhaseOp phase, int64_t layer) const {
 Status ReferenceMethod::collect() {
   artefacts.resize(static_cast<size_t>(geometry_.layers));
   for (Operation &op : method_.getBody().front()) {
+    if (auto artefact = dyn_cast<ArtefactOp>(op); artefact && artefact.getOtherwise()) {
+      Tensor tensor(axesOfArtefact(artefact));
+      std::fill(tensor.values.begin(), tensor.values.end(),
+                artefact.getOtherwiseAttr().getValueAsDouble());
+      for (auto &known : artefacts) {
+        known[artefact.getSymName().str()] = valueOf(tensor);
+      }
+    }
     if (auto state = dyn_cast<StateOp>(op)) {
       states_.push_back(state);
       if (auto cache = dyn_cast<CacheType>(state.getType())) {

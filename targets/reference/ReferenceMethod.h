@@ -94,4 +94,7 @@ private:
 /// The triggers of a phase; none when it runs after the phase before it.
 SmallVector<TriggerAttr> triggersOf(PhaseOp phase);
 
+/// The axes of one layer's instance of an artefact of a specialized method.
+std::vector<Axis> axesOfArtefact(ArtefactOp artefact);
+
 } // namespace mlir::kvcache::reference

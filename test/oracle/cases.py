@@ -318,10 +318,10 @@ def _by_parameter(method):
         ],
         "evolkv": [
             Case("window-16", params={"window": 16}, query_rows=16, **big),
-            Case("two-to-one", params={"budgets": [80, 40]}, **big),
-            Case("complete", params={"budgets": [130, 62]}, **big),
-            Case("capped", params={"budgets": [1, 30], "kernel": 5, "pooling": "avg"}, tokens=130, budget="90"),
-            Case("five-layers", params={"budgets": [41, 97, 60, 55, 71], "window": 16}, layers=5, budget="77", steps=0),
+            Case("two-to-one", tables="evolkv 80 40", **big),
+            Case("complete", tables="evolkv 130 62", **big),
+            Case("capped", tables="evolkv 1 30", params={"kernel": 5, "pooling": "avg"}, tokens=130, budget="90"),
+            Case("five-layers", tables="evolkv 41 97 60 55 71", params={"window": 16}, layers=5, budget="77", steps=0),
         ],
         "zigzagkv": snapkv + [
             Case("three-layers", layers=3, tokens=260, group=4, budget="100"),

@@ -90,7 +90,8 @@ def choose(layer, p, heads, budget):
 def run(inputs, params, budget, heads=None, importance=None):
     """heads: per layer the query heads that vote. importance: [L]. B = mean over layers; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
-    heads = inputs.get("table.voting_heads") if heads is None else heads
+    if heads is None and "table.voting_heads" in inputs:
+        heads = [np.flatnonzero(row) for row in inputs["table.voting_heads"]]
     importance = inputs.get("table.importance") if importance is None else importance
     layers, result = layers_of(inputs), {}
     budgets = [budget] * len(layers)

@@ -11,7 +11,7 @@ import numpy as np
 import oracle_snapkv
 from oracle_support import RowCache, decode_by_appending, layers_of, parameters, per_row_head, write_layer
 
-# budgets: k before completion, [] = equal.
+# budgets: k before completion, [] = those that come with the inputs (table_cases.py), equal without.
 DEFAULTS = {"granularity": "kv_head", "window": 32, "kernel": 7, "pooling": "max", "budgets": []}
 
 
@@ -43,7 +43,8 @@ def run(inputs, params, budget):
     layers, result = [per_row_head(layer, p["granularity"]) for layer in layers_of(inputs)], {}
     tokens, budgets = layers[0].tokens, [budget] * len(layers)
     if p["window"] < budget < tokens:
-        budgets = completed(p["budgets"] or budgets, budget, p["window"] + 1, tokens)
+        given = p["budgets"] or inputs.get("table.budgets", budgets)
+        budgets = completed(given, budget, p["window"] + 1, tokens)
     for layer in layers:
         kept, scores = oracle_snapkv.choose(layer, p, int(budgets[layer.index]))
         cache = RowCache(layer)

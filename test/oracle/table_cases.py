@@ -2,10 +2,11 @@
 """Table of cases of methods that read calibrated tables. cases.py merges what is here.
 
 Inputs beyond those of `apply`; an oracle takes them from the file unless its `run` is given them:
-  table.voting_heads I32 [L, n], table.importance F32 [L]   compresskv
-  table.head_scores F32 [L, Hq]                             headkv
-  table.retrieval U8 [L, Hkv]                               razorattention
-  table.gates F32 [L, Hkv]                                  duoattention
+  table.voting_heads F32 [L, Hq], 1 for voters; table.importance F32 [L]   compresskv
+  table.head_scores F32 [L, Hq]                                           headkv
+  table.retrieval U8 [L, Hkv]                                             razorattention
+  table.gates F32 [L, Hkv]                                                duoattention
+  table.budgets F32 [L]                                                   evolkv
 """
 from dataclasses import replace
 
@@ -63,8 +64,10 @@ def add_tables(inputs, case):
     """Draws the tables of the method that the case names, from a generator of their own."""
     rng, layers, queries = np.random.default_rng([case.seed, 43]), case.layers, case.heads * case.group
     if case.tables == "compresskv":
-        voting = [np.sort(rng.permutation(queries)[:max(1, queries // 2)]) for _ in range(layers)]
-        inputs["table.voting_heads"] = np.array(voting, np.int32)
+        voting = np.zeros((layers, queries), np.float32)
+        for row in voting:
+            row[rng.permutation(queries)[:max(1, queries // 2)]] = 1
+        inputs["table.voting_heads"] = voting
         inputs["table.importance"] = rng.dirichlet(np.full(layers, 1.5)).astype(np.float32)
     elif case.tables == "headkv":
         inputs["table.head_scores"] = rng.gamma(0.8, size=(layers, queries)).astype(np.float32)
@@ -72,3 +75,5 @@ def add_tables(inputs, case):
         inputs["table.retrieval"] = (rng.random((layers, case.heads)) < 0.4).astype(np.uint8)
     elif case.tables == "duoattention":
         inputs["table.gates"] = rng.random((layers, case.heads)).astype(np.float32)
+    elif case.tables.startswith("evolkv"):
+        inputs["table.budgets"] = np.array(case.tables.split()[1:], np.float32)

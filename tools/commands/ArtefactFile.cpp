@@ -82,6 +82,9 @@ Status checkIdentity(const rt::SafetensorsFile &file, const rt::Execution &execu
 /// The elements of a tensor of numbers of any type.
 StatusOr<std::vector<float>> numbersOf(const rt::SafetensorsFile &file, const std::string &name,
                                        const rt::TensorView &view) {
+  if (view.dtype == rt::DType::U8) {
+    return std::vector<float>(view.data, view.data + view.elements());
+  }
   if (view.dtype == rt::DType::I32 || view.dtype == rt::DType::I64) {
     StatusOr<std::vector<int64_t>> integers = file.readI64(name, view.shape);
     KVCACHE_RETURN_IF_ERROR(integers.status());

@@ -1,0 +1,45 @@
+// HeadKV, arXiv 2410.19258. SnapKV's scores; how many entries a head keeps follows its score in a calibrated table, the
+// artefact `head_scores` of all layers and query heads. Without a table all heads get the same.
+// Budget: the mean over all heads, window included, up to rounding. Of P = budget - window a part pool = floor(P / beta)
+// is shared by score, the rest is equal: round(share pool L Hq + P - pool) prefix entries of a query head, halves to even.
+// `temperature` is a power on the shares. With granularity=kv_head a head keeps the rounded mean of its group's numbers.
+!m = !kvcache.tensor<f32>
+!table = !kvcache.tensor<layer:L, head:Hkv, group:G, f32>
+!mean = !kvcache.tensor<layer:L, head:Hkv, group:Gs, f32>
+!b = !kvcache.tensor<layer:L, head:Hkv, group:Gs, i32>
+kvcache.method @headkv info {family = "allocate", paper = "arXiv 2410.19258", title = "HeadKV"} {
+  kvcache.param @window = 32 : index in [1, 4096]
+  kvcache.param @kernel = 7 : index in {1, 3, 5, 7, 9, 11, 13, 15, 21, 31, 63}
+  kvcache.param @pooling = "max" in {"avg", "max"}
+  kvcache.param @beta = 1.5 : f32 in [1.0, 4096.0]
+  kvcache.param @temperature = 1.0 : f32 in [0.0, 64.0]
+  kvcache.param @granularity = "kv_head" in {"kv_head", "query_head"}
+  kvcache.param @budget = 1024 : index
+  kvcache.artefact @head_scores : !table from file else 1.0
+  kvcache.state @kv : !kvG
+  kvcache.phase score (%q = last_queries(window) : !qw, %kv = @kv : !kvG, %T = length : index, %W = @window : index, %n = @kernel : index) on(prompt_end) {
+    %w = arith.minui %W, %T : index
+    %S = arith.subi %T, %w : index
+    %votes = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win))) : (!qw, !kvG) -> !sg
+    %pooled = kvcache.pool pooling %votes over [token] size %n upto %S : (!sg, index, index) -> !sg
+    %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !sG
+    kvcache.next score = %s : !sG
+  }
+  kvcache.phase allocate (%table = @head_scores : !table, %B = budget : index, %T = length : index, %W = @window : index, %beta = @beta : f32, %temp = @temperature : f32) scope(model) {
+    %w = arith.minui %W, %B : index
+    %P = arith.subi %B, %w : index
+    %ones = kvcache.map "1.0" (t = %table) : (!table) -> !table
+    %n = kvcache.reduce sum %ones over [layer, head, group] : (!table) -> !m
+    %all = kvcache.reduce sum %table over [layer, head, group] : (!table) -> !m
+    %power = kvcache.map "select(x == 1, t / all, exp(x * log(t / all)))" (x = %temp, t = %table, all = %all) : (f32, !table, !m) -> !table
+    %whole = kvcache.reduce sum %power over [layer, head, group] : (!table) -> !m
+    %count = kvcache.map "round(t / whole * floor(P / beta) * n + P - floor(P / beta))" (t = %power, whole = %whole, P = %P, beta = %beta, n = %n) : (!table, !m, index, f32, !m) -> !table
+    %mean = kvcache.reduce mean %count over [group] : (!table) -> !mean
+    %b = kvcache.map "select(T <= B, B, min(round(mean), T - w) + w)" (T = %T, B = %B, mean = %mean, w = %w) : (index, index, !mean, index) -> !b
+    kvcache.next budget = %b : !b
+  }
+  kvcache.phase select (%s = score : !sG, %b = budget : !hbG, %W = @window : index) {
+    %keep = kvcache.select.topk %s budget %b last %W : (!sG, !hbG, index) -> !keepG
+    kvcache.next keep = %keep : !keepG
+  }
+}
