@@ -146,7 +146,9 @@ Explanation explain(const proto::Executable &executable, const MethodSummary &su
                     static_cast<double>(tokens);
   for (const proto::Tensor &tensor : executable.tensors()) {
     to.tensors.push_back({tensor.name(), fmt::format("[{}]", fmt::join(tensor.dims(), ", ")),
-                          elementName(tensor.elem()), tensor.artefact() ? "artefact" : "state"});
+                          elementName(tensor.elem()), tensor.artefact()  ? "artefact"
+                          : tensor.carried() ? "carried"
+                                             : "state"});
   }
   for (const proto::Program &program : executable.programs()) {
     explainProgram(executable, program, to);
