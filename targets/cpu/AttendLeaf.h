@@ -29,10 +29,13 @@ struct AttendContext {
   const AttendSpec &spec;
   StoreAccess &store;
   Value head;    ///< KV head
-  Value queries; ///< f32 [G][Dp]: q / sqrt(D), zero-padded
+  Value queries; ///< f32 [G][Dkp]: q / sqrt(D), zero-padded
   Value tile;    ///< f32 [G][attendTileStride]: logits, then probabilities, of the tile's rows
   Value sums;    ///< f32 [G][sumsStride]: what the value leaves accumulate
   int64_t sumsStride = 0;
+  /// With chosen entries: the row at a place of the list. Leaves are then given places of the list
+  /// for rows, and read what lies in their segment.
+  std::function<Value(Value place)> rowAt;
 };
 
 /// Uninitialised stack scratch of n f32, as memref<?xf32>. To be called outside loops.
@@ -61,7 +64,7 @@ public:
   virtual void emit(Value lo, Value hi, Value tileStart) = 0;
 };
 
-/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp]; keys of a rope view
+/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp], Dp the column's; keys of a rope view
 /// rotated by the kernel's argument "rope".
 void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head,
                      Value tileStart, Value count, Value scratch);

@@ -54,11 +54,15 @@ int64_t AttendSpec::partialWidth() const {
 }
 
 std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
+  bool fewer = spec.keyDim() < spec.headDim && !spec.keys().coded && !spec.ropeView;
   for (const ColumnLayout *layout : {&spec.keys(), &spec.values()}) {
-    if (layout->width != spec.headDim) {
+    if (layout->width != spec.headDim && !(fewer && layout == &spec.keys())) {
       return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " +
              std::to_string(layout->width);
     }
+  }
+  if (spec.clauses.choosesEntries() && (spec.keys().coded || spec.values().coded)) {
+    return "at: expected exact keys and values: codes are read in tiles of neighbouring rows";
   }
   if (spec.kvHeads < 1 || spec.queryHeads % spec.kvHeads != 0) {
     return "expected query heads to be a multiple of " + std::to_string(spec.kvHeads) +
@@ -138,7 +142,7 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
         addCodedKeys(ctx, segment, leaves);
       } else {
         auto loader = spec.ropeView ? makeRopeLoader(ctx, segment, spec.headDim)
-                                    : makeDenseLoader(ctx, segment, spec.headDim);
+                                    : makeDenseLoader(ctx, segment, spec.keyDim());
         leaves.logits.push_back({segment, makeRowLogitLeaf(ctx, std::move(loader), ctx.queries)});
       }
     }

@@ -55,7 +55,7 @@ public:
       k_.store(k_.select(nothing, k_.f32(minusInfinity), lse), k_.arg("lse"), headRow_);
     }
     if (spec_.wantsOut) {
-      emitAttendValueMaps(k_, spec_, joined_, k_.floorDiv(queryHead_, spec_.group()));
+      emitAttendValueMaps(k_, spec_, joined_, k_.floorDiv(queryHead_, spec_.group() * spec_.sharers));
       storeOut(k_.select(nothing, k_.f32(0), k_.div(k_.f32(1), total)));
     }
   }

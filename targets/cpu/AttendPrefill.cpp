@@ -8,6 +8,7 @@
 // Invariant: the blocks of the online softmax are the tiles of 64 absolute rows; a tile that no row
 // of the block sees is skipped, which changes nothing.
 
+#include "targets/cpu/AttendClauses.h"
 #include "targets/cpu/AttendLeaf.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -42,9 +43,9 @@ public:
   PrefillEmitter(KernelBuilder &k, const AttendSpec &spec)
       : k_(k), spec_(spec), store_(k, "store", spec.columns),
         rowVectors_(spec.prefillRows() / lanes), heads_(headsOfBlock(spec.group())),
-        vectors_(heads_ * rowVectors_), width_(vectors_ * lanes) {}
+        vectors_(heads_ * rowVectors_), width_(vectors_ * lanes), clauses_(k, spec) {}
 
-  void emit();
+  LogicalResult emit(ArrayRef<std::string> words);
 
 private:
   void emitBlock(Value firstRow, Value firstHead);
@@ -56,6 +57,7 @@ private:
   void storeResults(Value firstRow, Value firstHead);
   Value isNeeded(Value tileStart, Value count);
   Value visible(Value position, int64_t rowVector);
+  Value changedLogit(Value logit, Value position, Value entry, int64_t vector);
   /// Register block of `height` broadcast values by `width` vectors; the height divides 16.
   int64_t blockWidth(int64_t vectors) {
     return std::min<int64_t>(spec_.accumulators >= 16 ? 4 : 2, vectors);
@@ -78,27 +80,29 @@ private:
   int64_t heads_;      ///< query heads of a block
   int64_t vectors_;    ///< heads_ * rowVectors_
   int64_t width_;      ///< lanes of a block: vector head * rowVectors_ + i, 16 query rows each
+  ClauseEmitter clauses_;
+  Value firstRow_, firstHead_; ///< of the block
   Value rows_, head_, stored_;
-  Value queries_;                     ///< f32 [Dp][width]: q / sqrt(D)
+  Value queries_;                     ///< f32 [Dkp][width]: q / sqrt(D)
   Value tile_;                        ///< f32 [64][Dp]: keys, then values, of the tile
   Value p_;                           ///< f32 [64][width]: logits, then probabilities
   Value sums_;                        ///< f32 [width][Dp]
   Value maxima_, totals_, factors_;   ///< f32 [width]
-  Value positions_;                   ///< f32 [64] holding i32 bits: positions of the tile's rows
   SmallVector<Value> queryPositions_; ///< per row vector, vector<16xi32>
   Value leastPosition_, largestPosition_;
 };
 
-void PrefillEmitter::emit() {
+LogicalResult PrefillEmitter::emit(ArrayRef<std::string> names) {
   Value words = k_.arg("scalars");
+  clauses_.begin(names);
   rows_ = k_.scalarIndex(words, 0);
   Value blocks = k_.scalarIndex(words, 1);
   SmallVector<Value> coordinates = k_.splitTask({k_.index(spec_.kvHeads), blocks});
   head_ = coordinates[0];
   stored_ = store_.rows(head_);
   int64_t dim = spec_.paddedDim();
-  queries_ = attendScratch(k_, dim * width_);
-  tile_ = attendScratch(k_, attendTile * dim);
+  queries_ = attendScratch(k_, spec_.paddedKeyDim() * width_);
+  tile_ = attendScratch(k_, attendTile * std::max(dim, spec_.paddedKeyDim()));
   p_ = attendScratch(k_, attendTile * width_);
   sums_ = spec_.wantsOut ? attendScratch(k_, width_ * dim) : Value();
   maxima_ = attendScratch(k_, width_);
@@ -109,12 +113,15 @@ void PrefillEmitter::emit() {
     k_.forLoop(k_.index(0), k_.index(spec_.group()), k_.index(heads_),
                [&](Value firstHead) { emitBlock(firstRow, firstHead); });
   });
+  return failure(clauses_.failed());
 }
 
 void PrefillEmitter::emitBlock(Value firstRow, Value firstHead) {
+  firstRow_ = firstRow;
+  firstHead_ = firstHead;
   transposeQueries(firstRow, firstHead);
   queryPositions_.clear();
-  if (spec_.readsPositions()) {
+  if (spec_.readsQueryPositions()) {
     Value last = k_.sub(k_.sub(rows_, firstRow), k_.index(1)), least, largest;
     for (int64_t i = 0; i < rowVectors_; ++i) {
       // Rows behind the last one repeat it.
@@ -150,9 +157,9 @@ void PrefillEmitter::transposeQueries(Value firstRow, Value firstHead) {
   k_.forLoop(k_.index(heads_), [&](Value head) {
     k_.forLoop(k_.index(spec_.prefillRows()), [&](Value i) {
       Value source =
-          k_.mul(headRow(clampedRow(firstRow, i), k_.add(firstHead, head)), spec_.headDim);
+          k_.mul(headRow(clampedRow(firstRow, i), k_.add(firstHead, head)), spec_.keyDim());
       Value lane = k_.add(k_.mul(head, spec_.prefillRows()), i);
-      k_.forLoop(k_.index(spec_.headDim), [&](Value channel) {
+      k_.forLoop(k_.index(spec_.keyDim()), [&](Value channel) {
         Value q = k_.mul(k_.load(k_.arg("q"), k_.add(source, channel)), scale);
         k_.store(q, queries_, k_.add(k_.mul(channel, width_), lane));
       });
@@ -201,16 +208,16 @@ void PrefillEmitter::emitLogits(Value count) {
       int64_t n = std::min(wide, vectors_ - vector);
       SmallVector<Value> init(tall * n, k_.splatF32(0));
       SmallVector<Value> sums = k_.forLoop(
-          k_.index(0), k_.index(spec_.headDim), k_.index(1), init,
+          k_.index(0), k_.index(spec_.keyDim()), k_.index(1), init,
           [&](Value channel, ValueRange in) {
             SmallVector<Value> queries, next;
             for (int64_t i = 0; i < n; ++i) {
               queries.push_back(
                   k_.loadVector(queries_, k_.add(k_.mul(channel, width_), (vector + i) * lanes)));
             }
-            Value keys = k_.add(k_.mul(t, spec_.paddedDim()), channel);
+            Value keys = k_.add(k_.mul(t, spec_.paddedKeyDim()), channel);
             for (int64_t row = 0; row < tall; ++row) {
-              Value key = k_.broadcast(k_.load(tile_, k_.add(keys, row * spec_.paddedDim())));
+              Value key = k_.broadcast(k_.load(tile_, k_.add(keys, row * spec_.paddedKeyDim())));
               for (int64_t i = 0; i < n; ++i) {
                 next.push_back(k_.fma(key, queries[i], in[row * n + i]));
               }
@@ -239,9 +246,22 @@ Value PrefillEmitter::visible(Value position, int64_t rowVector) {
   return seen;
 }
 
+/// f of the logits of 16 query rows of one head for one entry of the tile.
+Value PrefillEmitter::changedLogit(Value logit, Value position, Value entry, int64_t vector) {
+  int64_t rowVector = vector % rowVectors_;
+  Value head = k_.add(k_.mul(head_, spec_.group()), k_.add(firstHead_, vector / rowVectors_));
+  Value row = k_.add(firstRow_, rowVector * lanes);
+  return clauses_.changed(logit, queryPositions_.empty() ? Value() : queryPositions_[rowVector],
+                          position,
+                          {head,
+                           {AxisIndex::Kind::Contiguous, row, true},
+                           {AxisIndex::Kind::Scalar, entry, false},
+                           k_.tailMask(row, rows_)});
+}
+
 void PrefillEmitter::emitSoftmax(Value tileStart, Value count) {
   Value positions;
-  if (spec_.readsPositions()) {
+  if (spec_.readsKeyPositions()) {
     SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, head_);
     positions =
         k_.typedAt(store_.arena(), store_.unit(segment, ::kvcache::abi::PlaneRole::Rows, tileStart),
@@ -251,13 +271,19 @@ void PrefillEmitter::emitSoftmax(Value tileStart, Value count) {
   SmallVector<Value> largest =
       k_.forLoop(k_.index(0), count, k_.index(1), init, [&](Value t, ValueRange in) {
         SmallVector<Value> next, seen;
+        Value position = positions ? k_.load(positions, t) : Value();
         for (int64_t i = 0; spec_.readsPositions() && i < rowVectors_; ++i) {
-          seen.push_back(visible(k_.load(positions, t), i));
+          seen.push_back(visible(position, i));
         }
         for (int64_t vector = 0; vector < vectors_; ++vector) {
           Value place = k_.add(k_.mul(t, width_), vector * lanes), logit = k_.loadVector(p_, place);
+          if (spec_.clauses.changesLogits()) {
+            logit = changedLogit(logit, position, k_.add(tileStart, t), vector);
+          }
           if (!seen.empty()) {
             logit = k_.select(seen[vector % rowVectors_], logit, k_.splatF32(minusInfinity));
+          }
+          if (!seen.empty() || spec_.clauses.changesLogits()) {
             k_.storeVector(logit, p_, place);
           }
           next.push_back(k_.max(in[vector], logit));
@@ -352,11 +378,12 @@ void PrefillEmitter::storeResults(Value firstRow, Value firstHead) {
 
 } // namespace
 
-EmittedKernel mlir::kvcache::cpu::emitAttendPrefill(ModuleOp module, const AttendSpec &spec) {
+FailureOr<EmittedKernel> mlir::kvcache::cpu::emitAttendPrefill(ModuleOp module,
+                                                               const AttendSpec &spec) {
   EmittedKernel kernel;
   kernel.name = spec.name + "_prefill";
   kernel.args.push_back(KernelArg::buffer("q", ElementType::F32));
-  if (spec.readsPositions()) {
+  if (spec.readsQueryPositions()) {
     kernel.args.push_back(KernelArg::buffer("qpos", ElementType::I32));
   }
   kernel.args.push_back(KernelArg::store("store"));
@@ -369,12 +396,16 @@ EmittedKernel mlir::kvcache::cpu::emitAttendPrefill(ModuleOp module, const Atten
   if (spec.wantsLse) {
     kernel.args.push_back(KernelArg::buffer("lse", ElementType::F32));
   }
+  llvm::append_range(kernel.args, spec.clauses.args);
   kernel.args.push_back(KernelArg::scalars("scalars"));
   kernel.words = {"rows", "blocks"};
+  llvm::append_range(kernel.words, spec.clauses.words);
   kernel.grid = {"heads", "blocks"};
   kernel.blockRows = spec.prefillRows();
   KernelBuilder k(module, kernel.name, kernel.args);
-  PrefillEmitter(k, spec).emit();
+  if (failed(PrefillEmitter(k, spec).emit(kernel.words))) {
+    return failure();
+  }
   k.finish();
   return kernel;
 }

@@ -101,9 +101,9 @@ LogicalResult ReduceEmitter::emit(ArrayRef<std::string> names) {
   SmallVector<Value> coordinates = k_.splitTask({k_.index(spec_.kvHeads), blocks});
   head_ = coordinates[0];
   if (!reduce_.fromLogits) {
-    tile_ = attendScratch(k_, attendTile * spec_.paddedDim());
-    transposed_ = attendScratch(k_, attendTile * spec_.paddedDim());
-    clearScratch(k_, tile_, attendTile * spec_.paddedDim());
+    tile_ = attendScratch(k_, attendTile * spec_.paddedKeyDim());
+    transposed_ = attendScratch(k_, attendTile * spec_.paddedKeyDim());
+    clearScratch(k_, tile_, attendTile * spec_.paddedKeyDim());
   }
   k_.forLoop(k_.mul(coordinates[1], attendTile), store_.rows(head_), k_.mul(blocks, attendTile),
              [&](Value tileStart) { emitTile(tileStart); });
@@ -150,11 +150,11 @@ void ReduceEmitter::emitHead(Value firstHead, Value endHead, Value outHead) {
 /// tile [64][Dp] to transposed [Dp][64].
 void ReduceEmitter::transposeTile() {
   k_.forLoop(k_.index(0), k_.index(attendTile), k_.index(lanes), [&](Value row) {
-    k_.forLoop(k_.index(0), k_.index(spec_.paddedDim()), k_.index(lanes), [&](Value channel) {
+    k_.forLoop(k_.index(0), k_.index(spec_.paddedKeyDim()), k_.index(lanes), [&](Value channel) {
       SmallVector<Value> block;
       for (int64_t i = 0; i < lanes; ++i) {
         block.push_back(
-            k_.loadVector(tile_, k_.add(k_.mul(k_.add(row, i), spec_.paddedDim()), channel)));
+            k_.loadVector(tile_, k_.add(k_.mul(k_.add(row, i), spec_.paddedKeyDim()), channel)));
       }
       transpose16(k_, block);
       for (int64_t i = 0; i < lanes; ++i) {
@@ -219,11 +219,11 @@ SmallVector<Value> ReduceEmitter::productRows(Value row, int64_t height, Value q
   Value last = k_.sub(end, k_.index(1));
   for (int64_t i = 0; i < height; ++i) {
     Value clamped = k_.min(k_.add(row, i), last);
-    sources.push_back(k_.mul(k_.add(k_.mul(clamped, spec_.queryHeads), queryHead), spec_.headDim));
+    sources.push_back(k_.mul(k_.add(k_.mul(clamped, spec_.queryHeads), queryHead), spec_.keyDim()));
   }
   SmallVector<Value> init(height * tileVectors, k_.splatF32(0));
   return k_.forLoop(
-      k_.index(0), k_.index(spec_.headDim), k_.index(1), init, [&](Value channel, ValueRange in) {
+      k_.index(0), k_.index(spec_.keyDim()), k_.index(1), init, [&](Value channel, ValueRange in) {
         SmallVector<Value> keys, next;
         for (int64_t i = 0; i < tileVectors; ++i) {
           keys.push_back(

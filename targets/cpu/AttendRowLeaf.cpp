@@ -20,6 +20,19 @@ AttendRegisterTile mlir::kvcache::cpu::attendRegisterTile(const AttendSpec &spec
 
 namespace {
 
+/// Calls `body` for the places [lo, hi) of the list whose rows lie in the segment.
+void forChosenRows(AttendContext &ctx, const SegmentAccess &segment, Value lo, Value hi,
+                   llvm::function_ref<void(const AttendRow &, Value place)> body) {
+  KernelBuilder &k = ctx.k;
+  k.forLoop(lo, hi, k.index(1), [&](Value place) {
+    Value row = ctx.rowAt(place);
+    k.ifThen(k.andi(k.le(segment.first, row), k.lt(row, segment.end)), [&] {
+      Value page = ctx.store.page(segment, row);
+      body({row, page, page}, place);
+    });
+  });
+}
+
 class RowLogitLeaf final : public AttendLogitLeaf {
 public:
   RowLogitLeaf(AttendContext &ctx, std::unique_ptr<AttendRowLoader> loader, Value queries,
@@ -28,24 +41,31 @@ public:
   }
 
   void emit(Value lo, Value hi, Value tileStart) override {
+    if (ctx_.rowAt) {
+      forChosenRows(ctx_, loader_->segment(), lo, hi, [&](const AttendRow &row, Value place) {
+        emitRows(row, k_.sub(place, tileStart), 1);
+      });
+      return;
+    }
     ctx_.store.forPages(loader_->segment(), lo, hi, [&](Value first, Value end, Value page) {
       Value next = nextAttendPage(ctx_, loader_->segment(), first);
       int64_t rows = attendRegisterTile(ctx_.spec).rows;
       Value full = k_.sub(end, k_.rem(k_.sub(end, first), rows));
       k_.forLoop(first, full, k_.index(rows),
-                 [&](Value row) { emitRows({row, page, next}, rows, tileStart); });
+                 [&](Value row) { emitRows({row, page, next}, k_.sub(row, tileStart), rows); });
       if (rows > 1) {
         k_.forLoop(full, end, k_.index(1),
-                   [&](Value row) { emitRows({row, page, next}, 1, tileStart); });
+                   [&](Value row) { emitRows({row, page, next}, k_.sub(row, tileStart), 1); });
       }
     });
   }
 
 private:
-  /// Logits of `rows` rows from `row` on, all query heads.
-  void emitRows(const AttendRow &row, int64_t rows, Value tileStart) {
-    loader_->prefetch(row, rows, loader_->pieces());
-    Value at = k_.sub(row.row, tileStart);
+  /// Logits of `rows` rows from `row` on, all query heads, to lanes `at` .. of the tile.
+  void emitRows(const AttendRow &row, Value at, int64_t rows) {
+    if (!ctx_.rowAt) {
+      loader_->prefetch(row, rows, loader_->pieces());
+    }
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
     for (int64_t head = 0; head < group; head += block) {
       emitHeads(row, at, rows, head, std::min(block, group - head));
@@ -84,6 +104,12 @@ public:
 
   void emit(Value lo, Value hi, Value tileStart) override {
     int64_t group = ctx_.spec.group(), block = attendRegisterTile(ctx_.spec).heads;
+    if (ctx_.rowAt) {
+      forChosenRows(ctx_, loader_->segment(), lo, hi, [&](const AttendRow &row, Value place) {
+        emitChosen(row, k_.sub(place, tileStart));
+      });
+      return;
+    }
     ctx_.store.forPages(loader_->segment(), lo, hi, [&](Value first, Value end, Value page) {
       Value next = nextAttendPage(ctx_, loader_->segment(), first);
       for (int64_t head = 0; head < group; head += block) {
@@ -98,6 +124,18 @@ public:
   }
 
 private:
+  /// One row that lies anywhere, its probabilities at lane `at` of the tile.
+  void emitChosen(const AttendRow &row, Value at) {
+    for (const ChannelChunk &piece : loader_->pieces()) {
+      Value values = loader_->load(row, 0, piece);
+      k_.forLoop(k_.index(ctx_.spec.group()), [&](Value head) {
+        Value p = k_.broadcast(k_.load(ctx_.tile, k_.add(at, k_.mul(head, attendTileStride))));
+        Value place = k_.add(k_.mul(head, ctx_.sumsStride), offset_ + piece.start);
+        k_.storeVector(k_.fma(p, values, k_.loadVector(ctx_.sums, place)), ctx_.sums, place);
+      });
+    }
+  }
+
   /// All rows of a page run, some heads, some pieces: the accumulators stay in registers.
   void emitBlock(Value first, Value end, Value page, Value nextPage, Value tileStart,
                  int64_t firstHead, int64_t heads, ArrayRef<ChannelChunk> pieces) {

@@ -15,6 +15,7 @@ using ::kvcache::abi::SegmentKind;
 void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column,
                                          Value head, Value tileStart, Value count, Value scratch) {
   KernelBuilder &k = store.kernel();
+  int64_t width = spec.columns[static_cast<size_t>(column)].width;
   Value tileEnd = k.add(tileStart, count);
   for (SegmentKind kind : {SegmentKind::Sinks, SegmentKind::Exact}) {
     if (!store.hasSegment(column, kind)) {
@@ -26,8 +27,8 @@ void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &s
       k.forLoop(first, end, k.index(1), [&](Value row) {
         Value typed = k.typedAt(store.arena(), store.unit(segment, PlaneRole::Rows, row, page),
                                 segment.layout->plane(PlaneRole::Rows)->elem);
-        Value to = k.mul(k.sub(row, tileStart), spec.paddedDim());
-        for (const ChannelChunk &chunk : channelChunks(spec.headDim)) {
+        Value to = k.mul(k.sub(row, tileStart), (width + lanes - 1) / lanes * lanes);
+        for (const ChannelChunk &chunk : channelChunks(width)) {
           Value mask = chunk.size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunk.size));
           k.storeVector(k.loadF32(typed, k.index(chunk.start), mask), scratch,
                         k.add(to, chunk.start));

@@ -178,6 +178,9 @@ private:
 
   // SchedulerAttend.cpp
   LogicalResult attend(AttendOp op);
+  AttendSpec describe(AttendOp op, const StorePlace &store, bool decode);
+  LogicalResult bindClauses(AttendOp op, const StorePlace &store, AttendSpec &spec, bool decode,
+                            KernelOperands &operands);
   LogicalResult reduceScores(ScoreReduceOp op);
   void takeLastQueriesOnly(AttendOp op);
   LogicalResult rope(RopeOp op);

@@ -109,6 +109,58 @@ void Scheduler::takeLastQueriesOnly(AttendOp op) {
   queryPositions_[op.getQuery()] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions", ElementType::I32, {rows});
 }
 
+/// `logit` and `at` of an attention that is otherwise described.
+LogicalResult Scheduler::bindClauses(AttendOp op, const StorePlace &store, AttendSpec &spec, bool decode,
+                                     KernelOperands &operands) {
+  if (!op.getLogitBody() && !op.getAt()) {
+    return success();
+  }
+  if (op.getAt() && !decode) {
+    return op.emitError("at: expected queries of a step or a question: the prompt is attended in tiles of rows");
+  }
+  AttendClauses &clauses = spec.clauses;
+  clauses.op = op;
+  clauses.inputs.ops.push_back(op);
+  clauses.group = context_.geometry.queryHeads / context_.geometry.kvHeads;
+  clauses.tokenAxis = store.type.getRows().back().getName();
+  for (AxisAttr axis : axesOf(op.getQuery())) {
+    clauses.queryAxis = axis.getKind() == "query" ? axis.getName() : clauses.queryAxis;
+  }
+  if (op.getAt() && findAxisOfKind(axesOf(op.getAt()), "group") && spec.group() > 1) {
+    // Lists of their own for the query heads of a group: each is a head that shares the store's.
+    spec.sharers = spec.group();
+    spec.kvHeads = spec.queryHeads;
+  }
+  SmallVector<Value> read(op.getInputs());
+  if (op.getAt()) {
+    read.push_back(op.getAt());
+  }
+  clauses.words = bindNestInputs(read, clauses.inputs, operands, clauses.args);
+  return success();
+}
+
+/// What the kernels of an attention compute, without its clauses.
+AttendSpec Scheduler::describe(AttendOp op, const StorePlace &store, bool decode) {
+  AttendSpec spec;
+  spec.name = kernelName("attend");
+  spec.queryHeads = context_.geometry.queryHeads;
+  // Query heads with rows of their own are heads of one query head each.
+  spec.kvHeads = findAxis(store.type.getRows(), "group") ? context_.geometry.queryHeads : context_.geometry.kvHeads;
+  spec.headDim = context_.geometry.headDim;
+  spec.columns = store.layouts;
+  spec.k = store.column("k");
+  spec.v = store.column("v");
+  spec.pos = store.column("pos");
+  spec.causal = op.getCausal();
+  spec.window = op.getCausal() ? context_.geometry.slidingWindow : 0;
+  spec.ropeView = ropeViews_.contains(op.getCache());
+  spec.accumulators = context_.wideRegisters ? 16 : 4;
+  spec.wantsOut = op.getOutput() == out_ || !op.getOutput().use_empty();
+  spec.wantsLse = builder_.kind() == proto::Program::ATTEND || !op.getStatistics().empty();
+  spec.wantsLogits = decode && llvm::any_of(reductionsOf(op), [](ScoreReduceOp reduction) { return reduction; });
+  return spec;
+}
+
 LogicalResult Scheduler::attend(AttendOp op) {
   const StorePlace *store = storeOf(op.getCache());
   if (!queryRows_.count(op.getQuery())) {
@@ -118,31 +170,18 @@ LogicalResult Scheduler::attend(AttendOp op) {
   const TensorPlace &query = tensors_[op.getQuery()];
   auto kind = builder_.kind();
   bool decode = kind == proto::Program::DECODE || kind == proto::Program::ATTEND || kind == proto::Program::STEP_END;
-  AttendSpec spec;
-  spec.name = kernelName("attend");
-  spec.queryHeads = context_.geometry.queryHeads;
-  // Query heads with rows of their own are heads of one query head each.
-  spec.kvHeads = findAxis(store->type.getRows(), "group") ? context_.geometry.queryHeads : context_.geometry.kvHeads;
-  spec.headDim = context_.geometry.headDim;
-  spec.columns = store->layouts;
-  spec.k = store->column("k");
-  spec.v = store->column("v");
-  spec.pos = store->column("pos");
-  spec.causal = op.getCausal();
-  spec.window = op.getCausal() ? context_.geometry.slidingWindow : 0;
-  spec.ropeView = ropeViews_.contains(op.getCache());
-  spec.accumulators = context_.wideRegisters ? 16 : 4;
-  bool isOut = op.getOutput() == out_;
-  spec.wantsOut = isOut || !op.getOutput().use_empty();
-  spec.wantsLse = kind == proto::Program::ATTEND || !op.getStatistics().empty();
-  spec.wantsLogits = decode && llvm::any_of(reductionsOf(op), [](ScoreReduceOp reduction) { return reduction; });
+  AttendSpec spec = describe(op, *store, decode);
+  KernelOperands operands;
+  if (failed(bindClauses(op, *store, spec, decode, operands))) {
+    return failure();
+  }
   std::string why = whyNotAttend(spec);
   if (!why.empty()) {
     return op.emitError() << why;
   }
 
+  bool isOut = op.getOutput() == out_;
   Extent rows = queryRows_[op.getQuery()], heads = Extent::of(spec.queryHeads), dim = Extent::of(spec.headDim);
-  KernelOperands operands;
   operands.heads = store->heads;
   operands.stores["store"] = store->index;
   operands.buffers["q"] = query.buffer;
@@ -186,10 +225,21 @@ LogicalResult Scheduler::attend(AttendOp op) {
     }
     factorOperands(*store, "k", operands, "kBasis", "kMean");
     factorOperands(*store, "v", operands, "vBasis", "vMean");
-    reads(builder_.launch(emitAttendDecode(context_.kernels, spec), operands, ops, phaseName_), spec.wantsOut);
+    FailureOr<EmittedKernel> kernel = emitAttendDecode(context_.kernels, spec);
+    if (failed(kernel)) {
+      return failure();
+    }
+    LaunchOp launch = builder_.launch(*kernel, operands, ops, phaseName_);
+    if (!op.getAt()) { // of chosen entries nobody knows how many before the program runs
+      reads(launch, spec.wantsOut);
+    }
     builder_.launch(emitAttendMerge(context_.kernels, spec), operands, {"kvcache.attend"}, phaseName_);
   } else {
-    reads(builder_.launch(emitAttendPrefill(context_.kernels, spec), operands, ops, phaseName_), spec.wantsOut);
+    FailureOr<EmittedKernel> kernel = emitAttendPrefill(context_.kernels, spec);
+    if (failed(kernel)) {
+      return failure();
+    }
+    reads(builder_.launch(*kernel, operands, ops, phaseName_), spec.wantsOut);
   }
   // What is left of the statistics at this stage: the log-sum-exp of each row.
   for (Value result : op.getStatistics()) {

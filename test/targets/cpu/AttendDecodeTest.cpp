@@ -25,7 +25,7 @@ struct DecodeResult {
 struct DecodeKernels {
   explicit DecodeKernels(AttendCase &problem) : spec(problem.spec()) {
     EXPECT_EQ(whyNotAttend(spec), "");
-    decode = emitAttendDecode(*kernels.module, spec);
+    decode = *emitAttendDecode(*kernels.module, spec);
     merge = emitAttendMerge(*kernels.module, spec);
     code = std::make_unique<CompiledKernels>(*kernels.module, problem.shape().isa);
   }

@@ -22,7 +22,7 @@ PrefillResult runPrefill(AttendCase &problem, bool wantsOut, int64_t blocks) {
   AttendSpec spec = problem.spec();
   spec.wantsOut = wantsOut;
   KernelModule kernels;
-  EmittedKernel kernel = emitAttendPrefill(*kernels.module, spec);
+  EmittedKernel kernel = *emitAttendPrefill(*kernels.module, spec);
   CompiledKernels code(*kernels.module, problem.shape().isa);
   int64_t rows = problem.shape().queryRows, heads = problem.queryHeads();
   PrefillResult result;
