@@ -13,6 +13,19 @@ int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
     return axes[i].extent;
   }
   int layer = find("layer"), head = find("head"), group = find("group");
+  size_t others = 1, at = 0, known = 1;
+  for (size_t j = 0; j < axes.size(); ++j) {
+    if (j != i) {
+      auto extent = static_cast<size_t>(axes[j].extent);
+      at = at * extent + static_cast<size_t>(point[j]);
+      others *= extent;
+      int place = static_cast<int>(j);
+      known *= place == layer || place == head || place == group ? extent : 1;
+    }
+  }
+  if (others != known && lengths.size() == others) {
+    return lengths[at]; // a length for each point of all other axes
+  }
   size_t first = 0, count = lengths.size();
   if (layer >= 0 && count > 1) {
     count /= static_cast<size_t>(axes[static_cast<size_t>(layer)].extent);
@@ -21,7 +34,7 @@ int64_t Tensor::lengthAt(size_t i, const std::vector<int64_t> &point) const {
   if (head < 0 || count == 1) {
     return lengths[first];
   }
-  size_t at = static_cast<size_t>(point[static_cast<size_t>(head)]);
+  at = static_cast<size_t>(point[static_cast<size_t>(head)]);
   size_t heads = static_cast<size_t>(axes[static_cast<size_t>(head)].extent);
   if (group >= 0 && count != heads) {
     at = at * static_cast<size_t>(axes[static_cast<size_t>(group)].extent) +

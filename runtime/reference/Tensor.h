@@ -24,7 +24,8 @@ struct Tensor {
   std::vector<double> values;
   /// The axis whose extent is only a capacity, and the length it has for each point of the `head`
   /// axis, or of `head` and `group` (one length when there is no head axis); with a `layer` axis those of
-  /// one layer after those of another. Empty name: no ragged axis.
+  /// one layer after those of another; or one for each point of all other axes. Empty name: no ragged
+  /// axis.
   std::string ragged;
   std::vector<int64_t> lengths;
 

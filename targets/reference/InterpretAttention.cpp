@@ -3,6 +3,7 @@
 // attend and score.attention: attendHead of every KV head, query by query, and sums of its
 // probabilities.
 
+#include "targets/reference/AttentionClauses.h"
 #include "targets/reference/Interpreter.h"
 
 #include "dialect/Axes.h"
@@ -29,6 +30,8 @@ public:
       : in_(in), query_(query), cache_(in.cache(cache)), causal_(causal), stats_(stats),
         statValues_(statValues) {}
 
+  /// Reads the clauses `at` and `logit` of an op.
+  void takeClauses(AttendOp op) { clauses_ = op; }
   /// `output` may be null.
   Status run(Value output);
 
@@ -55,6 +58,9 @@ private:
   Status prepareQueries();
   Status prepareStatistics();
   StatusOr<HeadRows> headRows(int64_t head, int64_t group) const;
+  Status prepareClauses();
+  rt::reference::LogitRule ruleFor(int64_t head, int64_t first, int64_t query,
+                                   ArrayRef<int64_t> entries, const HeadRows &rows);
   /// Attends with query heads [first, first + count) of a KV head over `rows`.
   Status attendRows(int64_t head, int64_t first, int64_t count, const HeadRows &rows, Tensor &out);
   void count(int64_t head, int64_t first, int64_t groups, int64_t query,
@@ -72,6 +78,11 @@ private:
   std::vector<int32_t> positions_;
   std::vector<Statistic> statistics_;
   Tensor lse_;
+  AttendOp clauses_;
+  AttentionInputs inputs_;              ///< of `logit`
+  std::optional<ScalarProgram> logit_;  ///< none: logits stay
+  std::optional<ChosenEntries> chosen_; ///< none: all entries
+  int64_t valueWidth_ = 0;
 };
 
 Status Attention::prepareQueries() {
@@ -96,16 +107,69 @@ Status Attention::prepareQueries() {
   rows_ = queries_.axes[2].extent;
   width_ = queries_.axes[3].extent;
   positions_.assign(static_cast<size_t>(rows_), 0);
-  if (causal_) {
-    const std::vector<int32_t> *positions = in_.positions(queryAxis_);
-    if (!positions || static_cast<int64_t>(positions->size()) != rows_) {
-      return Status::badInput(
-          "expected queries of known positions for causal attention, got axis '" + queryAxis_ +
-          "'");
-    }
+  const std::vector<int32_t> *positions = in_.positions(queryAxis_);
+  if (positions && static_cast<int64_t>(positions->size()) == rows_) {
     positions_ = *positions;
+  } else if (causal_) {
+    return Status::badInput("expected queries of known positions for causal attention, got axis '" +
+                            queryAxis_ + "'");
   }
   return Status::ok();
+}
+
+Status Attention::prepareClauses() {
+  AttentionAxes axes{queries_.axes[0].name, queries_.axes[1].name, queries_.axes[2].name,
+                     cache_.schema->rowAxis};
+  if (clauses_ && clauses_.getAt()) {
+    chosen_.emplace(in_.tensor(clauses_.getAt()), axes);
+  }
+  if (clauses_ && clauses_.getLogitBody()) {
+    StatusOr<ScalarProgram> program = ScalarProgram::compile(*clauses_.getLogitBody());
+    KVCACHE_RETURN_IF_ERROR(program.status());
+    logit_ = std::move(*program);
+    inputs_ = AttentionInputs(in_, clauses_.getInputs(), axes);
+  }
+  return Status::ok();
+}
+
+/// What changes the logits of some query heads and one query row; row t of `rows` is entry
+/// entries[t], or entry t without any.
+rt::reference::LogitRule Attention::ruleFor(int64_t head, int64_t first, int64_t query,
+                                            ArrayRef<int64_t> entries, const HeadRows &rows) {
+  rt::reference::LogitRule rule;
+  rule.headDim = in_.geometry().headDim;
+  if (!logit_) {
+    return rule;
+  }
+  rule.change = [this, head, first, query, entries, &rows](double z, int64_t g,
+                                                           int64_t t) -> StatusOr<double> {
+    auto at = static_cast<size_t>(t);
+    Type position = IntegerType::get(clauses_.getContext(), 32);
+    SmallVector<Number> values,
+        args{numberOf(Float32Type::get(clauses_.getContext()), z),
+             numberOf(position, this->position(query)),
+             numberOf(position, rows.positions.empty() ? 0 : rows.positions[at])};
+    inputs_.appendTo(args, {head, first + g, query, entries.empty() ? t : entries[at]});
+    KVCACHE_RETURN_IF_ERROR(logit_->run(args, values));
+    return values[0].asReal();
+  };
+  return rule;
+}
+
+/// Some rows of a head, in the order of `entries`.
+static HeadRows rowsOf(const HeadRows &all, ArrayRef<int64_t> entries) {
+  HeadRows some;
+  some.rows = static_cast<int64_t>(entries.size());
+  auto take = [&](const auto &from, auto &to) {
+    auto width = all.rows == 0 ? 0 : static_cast<int64_t>(from.size()) / all.rows;
+    for (int64_t entry : entries) {
+      to.insert(to.end(), from.begin() + entry * width, from.begin() + (entry + 1) * width);
+    }
+  };
+  take(all.k, some.k);
+  take(all.v, some.v);
+  take(all.positions, some.positions);
+  return some;
 }
 
 Status Attention::prepareStatistics() {
@@ -178,9 +242,11 @@ StatusOr<HeadRows> Attention::headRows(int64_t head, int64_t group) const {
     const ColumnSchema &column = schema.columns[static_cast<size_t>(c)];
     bool shared = !column.features.empty() && column.features[0].name == "head";
     int64_t width = shared ? column.layout.width / column.features[0].extent : column.layout.width;
-    if (width != width_) {
-      return Status::badInput("expected " + std::to_string(width_) + " values per row of column '" +
-                              name + "', got " + std::to_string(width));
+    int64_t expected = StringRef(name) == "k" ? width_ : valueWidth_;
+    if (width != expected) {
+      return Status::badInput("expected " + std::to_string(expected) +
+                              " values per row of column '" + name + "', got " +
+                              std::to_string(width));
     }
     for (int64_t r = 0; r < rows.rows; ++r) {
       auto from = list.columns[static_cast<size_t>(c)].begin() + r * column.layout.width +
@@ -229,9 +295,17 @@ Status Attention::attendRows(int64_t head, int64_t first, int64_t groups, const 
       auto from = queries_.values.begin() + ((head * group_ + g) * rows_ + query) * width_;
       q.insert(q.end(), from, from + width_);
     }
+    std::vector<int64_t> entries;
+    HeadRows some;
+    if (chosen_) {
+      entries = chosen_->at({head, first, query, 0});
+      some = rowsOf(rows, entries);
+    }
+    const HeadRows &read = chosen_ ? some : rows;
     StatusOr<AttentionResult> attended =
-        attendHead(rows, q, 1, groups, width_, {positions_[static_cast<size_t>(query)]}, causal_,
-                   causal_ ? in_.geometry().slidingWindow : 0);
+        attendHead(read, q, 1, groups, width_, {positions_[static_cast<size_t>(query)]}, causal_,
+                   causal_ ? in_.geometry().slidingWindow : 0,
+                   ruleFor(head, first, query, entries, read));
     KVCACHE_RETURN_IF_ERROR(attended.status());
     const AttentionResult &result = *attended;
     count(head, first, groups, query, result);
@@ -241,8 +315,9 @@ Status Attention::attendRows(int64_t head, int64_t first, int64_t groups, const 
     for (int64_t g = 0; g < groups; ++g) {
       int64_t row = (head * group_ + first + g) * rows_ + query;
       lse_.values[static_cast<size_t>(row)] = result.lse[static_cast<size_t>(g)];
-      std::copy(result.out.begin() + g * width_, result.out.begin() + (g + 1) * width_,
-                out.values.begin() + row * width_);
+      int64_t width = static_cast<int64_t>(result.out.size()) / groups;
+      std::copy(result.out.begin() + g * width, result.out.begin() + (g + 1) * width,
+                out.values.begin() + row * valueWidth_);
     }
   }
   return Status::ok();
@@ -251,11 +326,14 @@ Status Attention::attendRows(int64_t head, int64_t first, int64_t groups, const 
 Status Attention::run(Value output) {
   KVCACHE_RETURN_IF_ERROR(prepareQueries());
   KVCACHE_RETURN_IF_ERROR(prepareStatistics());
+  KVCACHE_RETURN_IF_ERROR(prepareClauses());
   int v = cache_.schema->find("v");
-  std::string valueAxis =
-      v < 0 ? "" : cache_.schema->columns[static_cast<size_t>(v)].features.back().name;
-  Tensor out({queries_.axes[0], queries_.axes[1], queries_.axes[2], Axis{valueAxis, width_}});
-  int64_t together = cache_.schema->lead.size() > 1 ? 1 : group_;
+  Axis valueAxis = v < 0 ? Axis{"", width_}
+                         : cache_.schema->columns[static_cast<size_t>(v)].features.back();
+  valueWidth_ = valueAxis.extent;
+  Tensor out({queries_.axes[0], queries_.axes[1], queries_.axes[2], valueAxis});
+  bool ownLists = chosen_ && findAxisOfKind(axesOf(clauses_.getAt()), "group");
+  int64_t together = cache_.schema->lead.size() > 1 || ownLists ? 1 : group_;
   for (int64_t head = 0; head < heads_; ++head) {
     for (int64_t first = 0; first < group_; first += together) {
       StatusOr<HeadRows> rows = headRows(head, first);
@@ -283,76 +361,34 @@ public:
   Status run();
 
 private:
-  /// A tensor or a number, and how far it moves along head, group, query and token.
-  struct Input {
-    const Tensor *tensor = nullptr;
-    Number number;
-    int64_t strides[4] = {0, 0, 0, 0};
-    Type type;
-  };
-
-  Status prepareInputs();
   Status visit(int64_t head, int64_t first, int64_t groups, int64_t query, const HeadRows &rows,
                const AttentionResult &result);
-  Status fold(double p, ArrayRef<int64_t> at, const HeadRows &rows);
-  /// Strides of a tensor along the four axes; 0 along those it lacks.
-  void stridesOf(const Tensor &tensor, int64_t (&strides)[4]) const;
+  Status fold(double p, const AttentionPoint &at, const HeadRows &rows);
 
   ScoreReduceOp op_;
   Interpreter &in_;
   Attention attention_;
-  std::string names_[4]; ///< head, group, query, token
-  std::vector<Input> inputs_;
+  AttentionInputs inputs_;
   std::optional<ScalarProgram> program_;
   Tensor result_;
-  int64_t strides_[4] = {0, 0, 0, 0};
+  AttentionPoint strides_{};
   int64_t firstQuery_ = 0;
 };
 
-void ScoreReduction::stridesOf(const Tensor &tensor, int64_t (&strides)[4]) const {
-  int64_t stride = 1;
-  for (size_t i = tensor.axes.size(); i-- > 0;) {
-    for (int64_t a = 0; a < 4; ++a) {
-      if (tensor.axes[i].name == names_[a]) {
-        strides[a] = stride;
-      }
-    }
-    stride *= tensor.axes[i].extent;
-  }
-}
-
-Status ScoreReduction::prepareInputs() {
-  for (Value value : op_.getInputs()) {
-    Input input;
-    input.type = scalarTypeOf(value.getType());
-    if (in_.isNumber(value)) {
-      input.number = in_.number(value);
-    } else {
-      input.tensor = &in_.tensor(value);
-      stridesOf(*input.tensor, input.strides);
-    }
-    inputs_.push_back(input);
-  }
-  return Status::ok();
-}
-
-Status ScoreReduction::fold(double p, ArrayRef<int64_t> at, const HeadRows &rows) {
-  auto place = [&](const int64_t (&strides)[4]) {
-    return static_cast<size_t>(at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2] +
-                               at[3] * strides[3]);
-  };
+Status ScoreReduction::fold(double p, const AttentionPoint &at, const HeadRows &rows) {
   Type position = IntegerType::get(op_.getContext(), 32);
   SmallVector<Number> args{
       numberOf(Float32Type::get(op_.getContext()), p),
       numberOf(position, attention_.position(at[2])),
       numberOf(position, rows.positions.empty() ? 0 : rows.positions[static_cast<size_t>(at[3])])};
-  for (const Input &input : inputs_) {
-    args.push_back(input.tensor ? numberOf(input.type, input.tensor->values[place(input.strides)])
-                                : input.number);
-  }
+  inputs_.appendTo(args, at);
   SmallVector<Number> values;
   KVCACHE_RETURN_IF_ERROR(program_->run(args, values));
-  double &into = result_.values[place(strides_)];
+  int64_t place = 0;
+  for (size_t a = 0; a < at.size(); ++a) {
+    place += strides_[a] * at[a];
+  }
+  double &into = result_.values[static_cast<size_t>(place)];
   into = op_.getFn() == "max" ? std::max(into, values[0].asReal()) : into + values[0].asReal();
   return Status::ok();
 }
@@ -390,10 +426,8 @@ Status ScoreReduction::run() {
   const CacheTable &cache = attention_.cache();
   SmallVector<Axis> axes(attention_.queryAxes());
   axes.push_back(Axis{cache.schema->rowAxis, cache.maxRows()});
-  for (int64_t a = 0; a < 4; ++a) {
-    names_[a] = axes[static_cast<size_t>(a)].name;
-  }
-  KVCACHE_RETURN_IF_ERROR(prepareInputs());
+  AttentionAxes names{axes[0].name, axes[1].name, axes[2].name, axes[3].name};
+  inputs_ = AttentionInputs(in_, op_.getInputs(), names);
   SmallVector<StringRef> gone = op_.getGoneAxes();
   std::vector<Axis> left;
   for (const Axis &axis : axes) {
@@ -403,8 +437,8 @@ Status ScoreReduction::run() {
     }
   }
   result_ = Tensor(left, op_.getFn() == "max" ? -std::numeric_limits<double>::infinity() : 0);
-  stridesOf(result_, strides_);
-  result_.ragged = names_[3];
+  strides_ = attentionStrides(result_, names);
+  result_.ragged = names[3];
   result_.lengths = cache.rowCounts();
   if (result_.find("head") < 0) {
     if (!llvm::all_equal(result_.lengths)) {
@@ -430,6 +464,7 @@ void addAttentionFunctions(OpTable &table) {
     auto attend = cast<AttendOp>(op);
     Attention attention(in, attend.getQuery(), attend.getCache(), attend.getCausal(),
                         attend.getStatsAttr(), attend.getStatistics());
+    attention.takeClauses(attend);
     return attention.run(attend.getOutput());
   };
   table[ScoreAttentionOp::getOperationName()] = [](Operation *op, Interpreter &in) {

@@ -131,10 +131,33 @@ static Status evaluateUnion(SelectUnionOp op, Interpreter &in) {
   return in.set(op.getOutput(), trimmed(united));
 }
 
+/// The length of the row head, a KV head or a query head, that a point lies in.
+static int64_t headLength(const std::vector<int64_t> &lengths, const std::vector<Axis> &axes,
+                          const std::vector<int64_t> &point) {
+  size_t heads = 0, at = 0;
+  for (const char *name : {"head", "group"}) {
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i].name == name && heads < lengths.size()) {
+        auto extent = static_cast<size_t>(axes[i].extent);
+        heads = heads == 0 ? extent : heads * extent;
+        at = at * extent + static_cast<size_t>(point[i]);
+      }
+    }
+  }
+  return lengths[lengths.size() == 1 ? 0 : at];
+}
+
 static Status evaluateExpand(SelectExpandOp op, Interpreter &in) {
   int64_t capacity = 0;
   std::vector<int64_t> lengths = rowsOf(in, op.getOf(), op.getOutput().getType(), capacity);
-  StatusOr<Tensor> members = expand(in.tensor(op.getBlocks()), in.integer(op.getSize()), lengths,
+  // A length for each list of blocks: that of its row head.
+  const Tensor &blocks = in.tensor(op.getBlocks());
+  std::vector<Axis> lead(blocks.axes.begin(), blocks.axes.end() - 1);
+  std::vector<int64_t> each;
+  forEachPoint(Tensor(lead), [&](const std::vector<int64_t> &point) {
+    each.push_back(headLength(lengths, lead, point));
+  });
+  StatusOr<Tensor> members = expand(blocks, in.integer(op.getSize()), each,
                                     axisNames(op.getOutput().getType()).back());
   KVCACHE_RETURN_IF_ERROR(members.status());
   return in.set(op.getOutput(), trimmed(*members));

@@ -162,9 +162,11 @@ StatusOr<rt::HeadContents> ReferenceSequence::contents(int64_t layer, int64_t he
       }
     });
   }
-  if (method_->merges()) {
-    for (double merged : list.merged) {
-      contents.counts.push_back(static_cast<float>(1.0 + merged));
+  // A column `merged` counts the entries folded into each row besides the row itself.
+  int merged = table.schema->find("merged");
+  if (merged >= 0 || method_->merges()) {
+    for (double others : merged >= 0 ? list.columns[static_cast<size_t>(merged)] : list.merged) {
+      contents.counts.push_back(static_cast<float>(1.0 + others));
     }
   }
   return contents;

@@ -143,6 +143,66 @@ TEST_F(CacheTest, AttendIsCausalByPosition) {
   EXPECT_NEAR(interpreter_->lastLse.at({0, 0, 0}), std::log(4.0), 1e-9);
 }
 
+TEST_F(CacheTest, LogitsAreChangedBeforeTheSoftmax) {
+  positions_["query"] = {5};
+  Tensor queries({{"head", 2}, {"group", 2}, {"query", 1}, {"channel.post", 2}});
+  Tensor counts = tensorOf({{"head", 2}, {"token", 2}}, {1, 3, 3, 1});
+  auto attend = [&](const std::string &f) {
+    return tensorFrom({{q, valueOf(queries)}, {kv, valueOfTable(filled({1, 3}))}, {s, valueOf(counts)}},
+                      "%r = kvcache.attend %a over %b logit \"" + f + "\" (n = %c) : (" + q + ", " +
+                          kv + ", " + s + ") -> " + o,
+                      o);
+  };
+  Tensor r = attend("z + log(n)"); // a query of 0: weights are the counts
+  EXPECT_NEAR(r.at({0, 0, 0, 0}), 2.5, 1e-9);
+  EXPECT_NEAR(r.at({1, 1, 0, 0}), 1.5, 1e-9);
+  EXPECT_NEAR(interpreter_->lastLse.at({0, 0, 0}), std::log(4.0), 1e-9);
+  r = attend("select(n > 2, -inf, z)"); // hidden entries
+  EXPECT_NEAR(r.at({0, 0, 0, 0}), 1, 1e-9);
+  EXPECT_NEAR(r.at({1, 0, 0, 0}), 3, 1e-9);
+  expectValues(attend("-inf"), std::vector<double>(8, 0.0));
+}
+
+TEST_F(CacheTest, AttendAtReadsChosenEntries) {
+  positions_["query"] = {5};
+  Tensor queries({{"head", 2}, {"group", 2}, {"query", 1}, {"channel.post", 2}});
+  auto attend = [&](const std::string &type, const Tensor &at) {
+    return tensorFrom({{q, valueOf(queries)}, {kv, valueOfTable(filled({1, 3, 7}))}, {type, valueOf(at)}},
+                      "%r = kvcache.attend %a over %b at %c : (" + q + ", " + kv + ", " + type +
+                          ") -> " + o,
+                      o);
+  };
+  Tensor r = attend("!kvcache.index<head:2, token.keep:? of token>",
+                    raggedOf(tensorOf({{"head", 2}, {"token.keep", 2}}, {0, 2, 1, 0}), "token.keep",
+                             {2, 1}));
+  EXPECT_NEAR(r.at({0, 1, 0, 0}), 4, 1e-9);
+  EXPECT_NEAR(r.at({1, 0, 0, 0}), 3, 1e-9);
+  r = attend("!kvcache.index<head:2, group:2, token.keep:? of token>",
+             raggedOf(tensorOf({{"head", 2}, {"group", 2}, {"token.keep", 1}}, {0, 1, 2, 0}),
+                      "token.keep", {1, 1, 1, 0}));
+  EXPECT_NEAR(r.at({0, 0, 0, 0}), 1, 1e-9);
+  EXPECT_NEAR(r.at({0, 1, 0, 0}), 3, 1e-9);
+  EXPECT_NEAR(r.at({1, 0, 0, 0}), 7, 1e-9);
+  EXPECT_NEAR(r.at({1, 1, 0, 0}), 0, 1e-9); // an empty list
+}
+
+TEST_F(CacheTest, FewerKeyChannelsKeepTheScaleOfTheModel) {
+  std::string narrow = "!kvcache.cache<append, head:2, token:?, {k [channel.kept:1] = f16, v "
+                       "[channel.v:2] = f16}>",
+              nq = "!kvcache.tensor<head:2, group:2, query:?, channel.kept:1, f16>";
+  positions_["query"] = {5};
+  CacheTable table(schemaOf(narrow));
+  Tensor keys({{"head", 2}, {"query", 2}, {"channel.kept", 1}}),
+      values({{"head", 2}, {"query", 2}, {"channel.v", 2}});
+  keys.at({0, 1, 0}) = std::log(3.0) * std::sqrt(2.0); // the model's head dim is 2
+  values.at({0, 1, 1}) = 4;
+  ASSERT_TRUE(table.append({{"k", &keys}, {"v", &values}}).isOk());
+  Tensor queries({{"head", 2}, {"group", 2}, {"query", 1}, {"channel.kept", 1}}, 1.0);
+  Tensor r = tensorFrom({{nq, valueOf(queries)}, {narrow, valueOfTable(table)}},
+                        "%r = kvcache.attend %a over %b : (" + nq + ", " + narrow + ") -> " + o, o);
+  EXPECT_NEAR(r.at({0, 0, 0, 1}), 3, 1e-3); // weights 1 : 3, keys rounded to f16
+}
+
 TEST_F(CacheTest, AttendOverNothingIsZero) {
   positions_["query"] = {-1};
   Tensor queries({{"head", 2}, {"group", 2}, {"query", 1}, {"channel.post", 2}}, 1.0);
