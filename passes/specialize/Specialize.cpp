@@ -103,20 +103,48 @@ TypedAttr constantOf(ParamOp param, Type type) {
   return type.isIntOrIndex() ? TypedAttr(IntegerAttr::get(type, value)) : TypedAttr();
 }
 
-/// Block arguments that name a parameter become constants.
+/// Whether a list of numbers holds `layer`, as i1.
+Value holdsLayer(OpBuilder &b, Location loc, ParamOp list, Value layer) {
+  SmallVector<int64_t> numbers;
+  if (auto dense = dyn_cast<DenseI64ArrayAttr>(list.getValue())) {
+    llvm::append_range(numbers, dense.asArrayRef());
+  } else {
+    for (Attribute number : cast<ArrayAttr>(list.getValue())) {
+      numbers.push_back(cast<IntegerAttr>(number).getInt());
+    }
+  }
+  Value holds = arith::ConstantOp::create(b, loc, b.getBoolAttr(false));
+  for (int64_t number : numbers) {
+    Value one = arith::ConstantOp::create(b, loc, b.getIndexAttr(number));
+    Value same = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, layer, one);
+    holds = arith::OrIOp::create(b, loc, holds, same);
+  }
+  return holds;
+}
+
+/// Block arguments that name a parameter become constants; a list, whether it holds the number of
+/// the layer.
 template <typename OpTy> // a phase or an encoder
 LogicalResult replaceParameterArguments(MethodOp method, OpTy phase) {
   Block &block = phase.getBlock();
   SmallVector<Attribute> kept;
-  llvm::BitVector erased(block.getNumArguments());
+  unsigned given = block.getNumArguments();
+  llvm::BitVector erased(given);
   OpBuilder builder = OpBuilder::atBlockBegin(&block);
-  for (BlockArgument argument : block.getArguments()) {
+  Value layer;
+  for (BlockArgument argument : SmallVector<BlockArgument>(block.getArguments())) {
     auto binding = cast<BindingAttr>(phase.getBindings()[argument.getArgNumber()]);
     auto param = binding.getSymbol() ? dyn_cast_or_null<ParamOp>(SymbolTable::lookupSymbolIn(
                                            method, binding.getSymbol().getValue()))
                                      : ParamOp();
     if (!param) {
       kept.push_back(binding);
+      continue;
+    }
+    if (param.isList() && isa<PhaseOp>(phase.getOperation())) {
+      layer = layer ? layer : block.addArgument(builder.getIndexType(), phase.getLoc());
+      argument.replaceAllUsesWith(holdsLayer(builder, phase.getLoc(), param, layer));
+      erased.set(argument.getArgNumber());
       continue;
     }
     TypedAttr value = constantOf(param, argument.getType());
@@ -126,6 +154,10 @@ LogicalResult replaceParameterArguments(MethodOp method, OpTy phase) {
     }
     argument.replaceAllUsesWith(arith::ConstantOp::create(builder, phase.getLoc(), value));
     erased.set(argument.getArgNumber());
+  }
+  if (layer) {
+    kept.push_back(BindingAttr::get(method.getContext(), "layer", Attribute()));
+    erased.resize(given + 1);
   }
   block.eraseArguments(erased);
   phase.setBindingsAttr(builder.getArrayAttr(kept));
