@@ -5,6 +5,7 @@ cases.py merges what is here. Inputs beyond those of `apply` that an oracle of t
   layers.i.task.q, layers.i.task.k   rows of a second pass over the prompt, at positions after it (kvcompose)
   layers.i.rollout.q                 queries of a draft answer (laq)
   classes                            U8 per prompt row and step: 0 ordinary, 1 special, 2 punctuation (fastgen)
+What an oracle takes as a parameter and a method as a table of the request: see `as_called`.
 """
 from dataclasses import replace
 
@@ -157,6 +158,8 @@ def adapt(method, cases):
     cases = [replace(case, **fields, params={**common, **case.params}) for case in cases]
     if method == "think":
         cases = [replace(case, query_rows=32) if case.query_rows == 0 else case for case in cases]
+    if method == "fair":
+        cases = [case if case.rejected else replace(case, query_rows=None) for case in cases]
     if method in ("fastgen", "pyramidinfer"):
         cases = [replace(case, query_rows=None) for case in cases]
     if method == "shotkv":
@@ -182,3 +185,42 @@ def add_extras(inputs, case, act):
             inputs[f"layers.{index}.task.k"] = act(beyond(case.heads, case.task_rows))
         if case.draft_rows:
             inputs[f"layers.{index}.rollout.q"] = act(1.3 * beyond(case.heads * case.group, case.draft_rows))
+
+
+BASES = {"snapkv": {"base": "span-votes"}, "tova": {"base": "span-votes", "kernel": 1, "per_layer": True},
+         "h2o": {"base": "span-votes", "kernel": 1, "window": 0}, "knorm": {"base": "knorm"}, "streaming-llm": {"base": "recency"}}
+
+
+def is_called(method, case):
+    """Whether the method is called with a case: not where a table of each token cannot say what is wrong (fair), for
+    chunks, and for positions with holes, which the method closes while it reads (finch)."""
+    if method == "razorattention":  # a mean that grows by one entry a step is rounded to the 8 bits of bf16 at every step
+        return case.dtype != "BF16"
+    if method == "finch":
+        return "chunk" not in case.params and not case.start
+    return method != "fair" or case.rejected != "whitelist"
+
+
+def ranks_by_part(method):
+    """Whether selections of a method rank parts of the prompt, so that there is no score for each of its tokens."""
+    return method == "fair"
+
+
+def as_called(method, params, inputs, tokens):
+    """(parameters, request tables) of the call that the oracle's parameters stand for."""
+    params, tables = dict(params), {}
+    if method == "fair":
+        spans, forced = params.pop("spans", []), params.pop("whitelist", [])
+        tables = {"segments": [*spans, tokens], "keep": np.bincount(np.array(forced, int), minlength=tokens)}
+        own = {"window": params.get("window", 64), "kernel": params.get("kernel", 5)}
+        params = {**own, **BASES[params.get("base", "snapkv")]}
+        if params["base"] != "span-votes":
+            params = {"base": params["base"]}
+        elif params.get("per_layer"):
+            params["window"] = len(spans) + 1
+    if method == "finch":
+        tables = {"question": [params.pop("question", 32)]}
+        params["window"] = max(tables["question"][0], 32 if inputs["layers.0.q"].shape[1] > 32 else 0) if "layers.0.q" in inputs else 32
+        counts = params.pop("counts", "visible")
+        params.update(weigh=counts != "none", offset=int(counts == "visible"))
+    return params, {f"request.{name}": np.array(table, np.int32) for name, table in tables.items()}
