@@ -9,17 +9,16 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 
-#include <algorithm>
+#include <set>
 #include <vector>
 
 namespace mlir::kvcache {
 
 namespace {
 
-std::string preludeLine() {
-  std::string line = methodPreludeText;
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  return line;
+/// "!q" of "!q = !kvcache.tensor<..>"; empty for another line.
+StringRef aliasOf(StringRef line) {
+  return line.starts_with("!") ? line.split('=').first.rtrim() : "";
 }
 
 /// Where `location` of the parsed buffer is in the file.
@@ -69,9 +68,24 @@ void moveLocations(Operation *root, unsigned prelude) {
 
 } // namespace
 
+std::string preludeFor(StringRef text) {
+  SmallVector<StringRef> lines, aliases;
+  text.split(lines, '\n');
+  std::set<StringRef> defined;
+  for (StringRef line : lines) {
+    defined.insert(aliasOf(line));
+  }
+  StringRef(methodPreludeText).split(aliases, '\n', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  std::string prelude;
+  for (StringRef line : aliases) {
+    prelude += defined.count(aliasOf(line)) > 0 ? "" : line.str() + " ";
+  }
+  return prelude;
+}
+
 FailureOr<OwningOpRef<ModuleOp>> parseMethodText(MLIRContext &context, StringRef text,
                                                  StringRef path) {
-  std::string prelude = preludeLine();
+  std::string prelude = preludeFor(text);
   unsigned length = static_cast<unsigned>(prelude.size());
   OwningOpRef<ModuleOp> module;
   std::vector<Diagnostic> diagnostics;

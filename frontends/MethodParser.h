@@ -8,7 +8,13 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
+#include <string>
+
 namespace mlir::kvcache {
+
+/// The aliases that `text` may use and does not define itself, on one line: what the parser has to
+/// see in front of it.
+std::string preludeFor(StringRef text);
 
 /// The verified module of `text`, which `path` names in locations. Emits what the parser and the
 /// verifier say, and fails.

@@ -24,7 +24,8 @@ config.environment["PATH"] = os.pathsep.join([tools, config.environment["PATH"],
 # Python writes no caches into the source tree.
 config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
 
-for tool in ("kvasir-opt", "kvasir-rt", "kvasir-translate", "kvasir"):
+tool_names = ("kvasir-opt", "kvasir-rt", "kvasir-translate", "kvasir-lsp-server", "kvasir-reduce", "kvasir")
+for tool in tool_names:
     config.substitutions.append(("%" + tool + r"(?![\w-])", os.path.join(tools, tool)))
 config.substitutions += [
     (r"%python\b", config.kvasir_python),
@@ -36,6 +37,6 @@ config.substitutions += [
 
 if config.kvasir_sanitize:
     config.available_features.add("sanitizer")
-for tool in ("kvasir-opt", "kvasir-rt", "kvasir-translate", "kvasir"):
+for tool in tool_names:
     if os.path.exists(os.path.join(tools, tool)):
         config.available_features.add(tool)

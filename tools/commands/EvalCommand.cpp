@@ -9,6 +9,7 @@
 #include "tools/commands/ModelInput.h"
 #include "tools/report/EvalTable.h"
 #include "tools/report/HtmlReport.h"
+#include "tools/report/RankTable.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -191,9 +192,13 @@ Status EvalCommand::run(const CommonOptions &common, CommandReport &report) {
   report.rows = evalRows(data);
   if (!data.cells.empty()) {
     Table table = evalTable(data);
+    Table ranks = rankTable(data);
     fmt::print("{}", tableText(table));
+    if (!ranks.rows.empty()) {
+      fmt::print("\n{}", tableText(ranks));
+    }
     if (!html_.empty()) {
-      Status written = writeHtmlReport(html_, data, table);
+      Status written = writeHtmlReport(html_, data, table, &ranks);
       status = status.isOk() ? written : status;
     }
   }

@@ -125,6 +125,33 @@ void addLayer(rt::SafetensorsWriter &writer, const DumpSpec &spec, const rt::Geo
   }
 }
 
+/// Token ids, and the tables that methods may ask for: a question of up to three rows at the end,
+/// three segments, and every seventh row to keep.
+void addRequest(rt::SafetensorsWriter &writer, const DumpSpec &spec) {
+  auto tokens = static_cast<int32_t>(spec.tokens);
+  std::vector<int32_t> ids(spec.tokens + spec.steps), keep(spec.tokens), segments,
+      question = {std::min(3, tokens)};
+  for (size_t i = 0; i < ids.size(); ++i) {
+    ids[i] = static_cast<int32_t>(i * 7 % 251);
+  }
+  for (size_t i = 0; i < keep.size(); ++i) {
+    keep[i] = i % 7 == 0 ? 1 : 0;
+  }
+  for (int32_t part = 1; part <= 3; ++part) {
+    int32_t end = tokens * part / 3;
+    if (end > (segments.empty() ? 0 : segments.back())) {
+      segments.push_back(end);
+    }
+  }
+  auto add = [&](const char *name, const std::vector<int32_t> &values) {
+    writer.addCopy(name, DType::I32, {static_cast<int64_t>(values.size())}, values.data());
+  };
+  add("ids", ids);
+  add("request.question", question);
+  add("request.segments", segments);
+  add("request.keep", keep);
+}
+
 } // namespace
 
 std::string DumpSpec::str() const {
@@ -185,6 +212,7 @@ StatusOr<std::shared_ptr<CacheFile>> generateDump(const DumpSpec &spec,
   for (int64_t layer = 0; layer < geometry.layers; ++layer) {
     addLayer(writer, spec, geometry, layer);
   }
+  addRequest(writer, spec);
   if (!geometry.ropeInvFreq.empty()) {
     writer.addCopy("rope_inv_freq", DType::F32, {geometry.headDim / 2},
                    geometry.ropeInvFreq.data());

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "runtime/Execution.h"
+#include "tools/commands/MethodDescription.h"
 
 #include <map>
 #include <memory>
@@ -33,6 +34,7 @@ struct MethodSummary {
   std::map<std::string, std::string> parameters; ///< name -> default
   bool hasTokenBudget = false;
   double bitsPerValueK = 16, bitsPerValueV = 16; ///< of coded rows
+  MethodDescription description;
 };
 
 class MethodProvider {

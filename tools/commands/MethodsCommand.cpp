@@ -4,6 +4,8 @@
 
 #include "tools/commands/MethodsCommand.h"
 
+#include "tools/commands/MethodPage.h"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -42,11 +44,18 @@ public:
                    "Only methods with this legality label; repeat it for methods with all of them")
         ->allow_extra_args(false)
         ->take_all();
+    app.add_option("--pages", pages_, "Write a page for each method into this folder");
   }
 
   Status run(const CommonOptions &common, CommandReport &report) override {
     std::vector<MethodSummary> shipped = provider_.shipped();
     KVCACHE_RETURN_IF_ERROR(checkLabels(shipped));
+    if (!pages_.empty()) {
+      shipped.erase(std::remove_if(shipped.begin(), shipped.end(),
+                                   [&](const MethodSummary &one) { return !hasLabels(one); }),
+                    shipped.end());
+      KVCACHE_RETURN_IF_ERROR(writeMethodPages(pages_, shipped));
+    }
     std::vector<std::vector<std::string>> table = {
         {"method", "family", "budget", "bits K/V", "phases", "labels", "paper"}};
     for (const MethodSummary &method : shipped) {
@@ -104,6 +113,7 @@ private:
 
   MethodProvider &provider_;
   std::vector<std::string> labels_;
+  std::string pages_;
 };
 
 } // namespace

@@ -7,6 +7,7 @@
 #include "passes/analysis/Labels.h"
 #include "passes/pipelines/Stages.h"
 #include "runtime/abi/StorageLayout.h"
+#include "tools/compiler/Descriptions.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
 
@@ -92,9 +93,11 @@ MethodSummary summarize(const std::string &name, LoadedMethods &methods) {
     }
   }
   summary.labels = legalityLabels(*method);
+  summary.description = describe(name, methods, *method);
 
   // Bits at a common head size, so that methods compare.
   if (succeeded(specializeMethod(*method, {32, 32, 8, 128, "f16"}))) {
+    describeColumns(*method, summary.description);
     for (auto state : method->getBody().front().getOps<StateOp>()) {
       auto cache = dyn_cast<CacheType>(state.getType());
       for (auto [column, bits] : {std::pair<StringRef, double *>{"k", &summary.bitsPerValueK},

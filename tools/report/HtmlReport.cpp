@@ -157,7 +157,7 @@ static std::string factsHtml(const ReportData &data) {
          "<p class=\"note\">Plots: Chart.js, MIT licence (in the source of this page).</p>\n";
 }
 
-std::string htmlReport(const ReportData &data, const Table &table) {
+std::string htmlReport(const ReportData &data, const Table &table, const Table *ranks) {
   std::string html = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                      "<title>" +
@@ -169,6 +169,9 @@ std::string htmlReport(const ReportData &data, const Table &table) {
   if (data.interrupted) {
     html += "<p class=\"lead\"><strong>The run was interrupted: unfinished cells are missing."
             "</strong></p>\n";
+  }
+  if (ranks) {
+    html += "<h2>Methods in order</h2>\n" + tableHtml(*ranks);
   }
   html += "<h2>Results</h2>\n" + tableHtml(table) + plotsHtml(data) + picturesHtml(data) +
           factsHtml(data) + "</main>\n";
@@ -182,8 +185,9 @@ std::string htmlReport(const ReportData &data, const Table &table) {
   return html + "</script>\n</body></html>\n";
 }
 
-rt::Status writeHtmlReport(const std::string &path, const ReportData &data, const Table &table) {
-  return rt::writeFileAtomically(path, htmlReport(data, table));
+rt::Status writeHtmlReport(const std::string &path, const ReportData &data, const Table &table,
+                           const Table *ranks) {
+  return rt::writeFileAtomically(path, htmlReport(data, table, ranks));
 }
 
 } // namespace kvcache::tools

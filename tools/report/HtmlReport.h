@@ -12,10 +12,12 @@
 
 namespace kvcache::tools {
 
-/// The page. `table` is what the terminal shows, made from the same data.
-std::string htmlReport(const ReportData &data, const Table &table);
+/// The page. `table` is what the terminal shows, made from the same data, and so is `ranks`, which
+/// stands in front of it; null: the methods are not ranked.
+std::string htmlReport(const ReportData &data, const Table &table, const Table *ranks = nullptr);
 
 /// Writes the page to a temporary file beside `path` and renames it.
-rt::Status writeHtmlReport(const std::string &path, const ReportData &data, const Table &table);
+rt::Status writeHtmlReport(const std::string &path, const ReportData &data, const Table &table,
+                           const Table *ranks = nullptr);
 
 } // namespace kvcache::tools
