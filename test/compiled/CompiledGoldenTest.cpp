@@ -30,8 +30,4 @@ TEST_P(CompiledTinyModel, prefill_in_chunks_of_seven) {
 }
 TEST_P(CompiledTinyModel, decode) { expectDecodeMatches(compiled, tinyModel(GetParam())); }
 
-INSTANTIATE_TEST_SUITE_P(Families, CompiledTinyModel,
-                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded",
-                                         "mistral-window-untied-bf16-sharded",
-                                         "qwen2-biases-tied-f32", "qwen3-norms-untied-bf16",
-                                         "qwen3-norms-tied-f16-sharded"));
+INSTANTIATE_TEST_SUITE_P(Families, CompiledTinyModel, testing::ValuesIn(tinyModels));

@@ -19,6 +19,14 @@ using ExecutionMaker = std::function<std::unique_ptr<Execution>(const Geometry &
 /// Largest difference of a logit that is allowed.
 inline constexpr double tolerance = 2e-3;
 
+/// One tiny model of each family, of each element type, tied and not, in one file and in several.
+inline constexpr const char *tinyModels[] = {"llama-llama3-tied-f16",
+                                             "llama-biases-untied-f32-sharded",
+                                             "mistral-window-untied-bf16-sharded",
+                                             "qwen2-biases-tied-f32",
+                                             "qwen3-norms-untied-bf16",
+                                             "qwen3-norms-tied-f16-sharded"};
+
 struct Golden {
   std::vector<int32_t> tokens;
   std::vector<float> logits;

@@ -25,8 +25,4 @@ TEST_P(TinyModel, prefill_in_chunks_of_seven) {
 }
 TEST_P(TinyModel, decode) { expectDecodeMatches(plain, tinyModel(GetParam())); }
 
-INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
-                         testing::Values("llama-llama3-tied-f16", "llama-biases-untied-f32-sharded",
-                                         "mistral-window-untied-bf16-sharded",
-                                         "qwen2-biases-tied-f32", "qwen3-norms-untied-bf16",
-                                         "qwen3-norms-tied-f16-sharded"));
+INSTANTIATE_TEST_SUITE_P(Families, TinyModel, testing::ValuesIn(tinyModels));
