@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
+import extra_cases
 import mutations
 from cases import CALIB, METHODS, UNSHIPPED, cases_for, generate
 from compare import compare
@@ -46,10 +48,14 @@ class Runner:
         self.options, self.folder = options, folder
         self.cases = []
         for case in cases_for(options.method):
-            if options.filter in case.name:
+            if options.filter in case.name and extra_cases.is_called(options.method, case):
                 generated, expected = generate(options.method, case)
                 path = os.path.join(folder, f"{options.method}-{case.name}.safetensors")
-                write_safetensors(path, generated.inputs)
+                params, tables = extra_cases.as_called(options.method, generated.params, generated.inputs, generated.tokens)
+                write_safetensors(path, {**generated.inputs, **tables})
+                generated = replace(generated, params=params)
+                if expected is not None and extra_cases.ranks_by_part(options.method):
+                    expected = {name: value for name, value in expected.items() if not name.endswith(".scores")}
                 if CALIB in generated.inputs:
                     write_safetensors(path + ".calib", generated.inputs[CALIB])
                 self.cases.append((generated, expected, path))
