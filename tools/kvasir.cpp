@@ -12,6 +12,7 @@
 #include "tools/commands/KvxProvider.h"
 #include "tools/commands/MethodsCommand.h"
 #include "tools/commands/RunCommand.h"
+#include "tools/commands/SearchCommand.h"
 #include "tools/commands/VerifyCommand.h"
 #include "tools/compiler/CompilerProvider.h"
 
@@ -24,6 +25,7 @@ int main(int argc, char **argv) {
   commands.push_back(makeMethodsCommand(provider));
   commands.push_back(makeApplyCommand(provider));
   commands.push_back(makeCalibrateCommand(provider));
+  commands.push_back(makeSearchCommand(provider));
   commands.push_back(makeExplainCommand(compiler));
   commands.push_back(makeCompileCommand(compiler));
   commands.push_back(makeRunCommand(provider));
