@@ -193,17 +193,24 @@ BASES = {"snapkv": {"base": "span-votes"}, "tova": {"base": "span-votes", "kerne
 
 def is_called(method, case):
     """Whether the method is called with a case: not where a table of each token cannot say what is wrong (fair), for
-    chunks, and for positions with holes, which the method closes while it reads (finch)."""
+    chunks, for positions with holes, which the method closes while it reads, and in bf16, where keys that are rounded
+    before their rotation are further from those rounded after it than any tolerance (finch)."""
     if method == "razorattention":  # a mean that grows by one entry a step is rounded to the 8 bits of bf16 at every step
         return case.dtype != "BF16"
     if method == "finch":
-        return "chunk" not in case.params and not case.start
+        return "chunk" not in case.params and not case.start and case.dtype != "BF16"
     return method != "fair" or case.rejected != "whitelist"
 
 
-def ranks_by_part(method):
-    """Whether selections of a method rank parts of the prompt, so that there is no score for each of its tokens."""
-    return method == "fair"
+def shows_scores(method, case, params):
+    """Whether scores can be compared: not where a selection ranks parts of the prompt (fair), nor where keys are held
+    before RoPE in 16 bits, which the oracle rounds after it. What is kept is compared in either case."""
+    return method != "fair" and not (holds_before_rope(method, params) and case.dtype != "F32")
+
+
+def holds_before_rope(method, params):
+    """Whether keys are held before RoPE, so that no row that is read is one of the input bit for bit."""
+    return method == "finch" and params.get("rerotate", True)
 
 
 def as_called(method, params, inputs, tokens):
