@@ -55,9 +55,8 @@ LogicalResult verifyCondition(Operation *op, std::optional<ConditionAttr> condit
   if (auto any = dyn_cast<ArrayAttr>(condition->getValue()); any && !param.isList()) {
     values.assign(any.begin(), any.end()); // one of several
   }
-  if (llvm::any_of(values, [&](Attribute value) {
-        return value.getTypeID() != param.getValue().getTypeID();
-      })) {
+  TypeID kind = param.getValue().getTypeID();
+  if (llvm::any_of(values, [=](Attribute value) { return value.getTypeID() != kind; })) {
     return op->emitOpError() << "condition: expected a value like that of " << condition->getParam()
                              << ", got " << condition->getValue();
   }
