@@ -38,7 +38,24 @@ LogicalResult checkComposed(MethodOp method) {
   return success();
 }
 
+/// Windows of queries have a length by now.
+LogicalResult checkWindows(MethodOp method) {
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+      bool window = binding.getRole() == "last_queries" || binding.getRole() == "draft_queries";
+      if (window && !isa<IntegerAttr>(binding.getArgument())) {
+        return phase.emitOpError() << "expected a number or an integer parameter in '"
+                                   << binding.str() << "'";
+      }
+    }
+  }
+  return success();
+}
+
 LogicalResult checkSpecialized(MethodOp method) {
+  if (failed(checkWindows(method))) {
+    return failure();
+  }
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
     SmallVector<Type> types(op->getResultTypes());
     for (Region &region : op->getRegions()) {

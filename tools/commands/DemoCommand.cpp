@@ -29,7 +29,7 @@ public:
 
   const char *name() const override { return "demo"; }
   const char *summary() const override {
-    return "Compare every shipped method on the bundled model; writes report.html";
+    return "Compare methods on the bundled model; writes report.html";
   }
   const char *example() const override { return "kvasir demo --html report.html"; }
 
@@ -55,21 +55,31 @@ private:
   EvalRequest request_;
 };
 
-/// Every shipped method, then what the settings file adds (compositions); the text of the file.
+/// The methods of the list "demo" of the settings file, each with its settings; without the list, every
+/// shipped method. Returns the text of the file.
 StatusOr<std::string> DemoCommand::chooseMethods() {
-  std::string text;
-  auto settings = readSettings(request_.model + "/settings.json", text);
+  std::string text, path = request_.model + "/settings.json";
+  auto settings = readSettings(path, text);
   KVCACHE_RETURN_IF_ERROR(settings.status());
-  for (const MethodSummary &shipped : provider_.shipped()) {
-    request_.methods.push_back({shipped.name, {}});
-  }
-  for (const auto &[name, parameters] : *settings) {
-    auto known = std::find_if(request_.methods.begin(), request_.methods.end(),
-                              [&name = name](const auto &choice) { return choice.method == name; });
-    if (known == request_.methods.end()) {
-      known = request_.methods.insert(request_.methods.end(), {name, {}});
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  std::vector<std::string> names;
+  if (json.contains("demo")) {
+    for (const Json &name : json["demo"]) {
+      if (!name.is_string()) {
+        return Status::badInput(path + ": expected names of methods in the list 'demo', got " +
+                                name.dump());
+      }
+      names.push_back(name.get<std::string>());
     }
-    known->parameters = parameters;
+  } else {
+    for (const MethodSummary &shipped : provider_.shipped()) {
+      names.push_back(shipped.name);
+    }
+  }
+  for (const std::string &name : names) {
+    auto found = settings->find(name);
+    request_.methods.push_back(
+        {name, found == settings->end() ? std::map<std::string, std::string>() : found->second});
   }
   return text;
 }
