@@ -30,12 +30,11 @@ kvcache.method @headkv info {family = "allocate", paper = "arXiv 2410.19258", ti
     %P = arith.subi %B, %w : index
     %ones = kvcache.map "1.0" (t = %table) : (!table) -> !table
     %n = kvcache.reduce sum %ones over [layer, head, group] : (!table) -> !m
-    %all = kvcache.reduce sum %table over [layer, head, group] : (!table) -> !m
-    %power = kvcache.map "select(x == 1, t / all, exp(x * log(t / all)))" (x = %temp, t = %table, all = %all) : (f32, !table, !m) -> !table
+    %power = kvcache.map "select(x == 1, t, exp(x * log(t)))" (x = %temp, t = %table) : (f32, !table) -> !table
     %whole = kvcache.reduce sum %power over [layer, head, group] : (!table) -> !m
     %count = kvcache.map "round(t / whole * floor(P / beta) * n + P - floor(P / beta))" (t = %power, whole = %whole, P = %P, beta = %beta, n = %n) : (!table, !m, index, f32, !m) -> !table
     %mean = kvcache.reduce mean %count over [group] : (!table) -> !mean
-    %b = kvcache.map "select(T <= B, B, min(round(mean), T - w) + w)" (T = %T, B = %B, mean = %mean, w = %w) : (index, index, !mean, index) -> !b
+    %b = kvcache.map "select(T <= B, B, round(mean) + w)" (T = %T, B = %B, mean = %mean, w = %w) : (index, index, !mean, index) -> !b
     kvcache.next budget = %b : !b
   }
   kvcache.phase select (%s = score : !sG, %b = budget : !hbG, %W = @window : index) {

@@ -321,6 +321,7 @@ def _by_parameter(method):
             Case("two-to-one", tables="evolkv 80 40", **big),
             Case("complete", tables="evolkv 130 62", **big),
             Case("capped", tables="evolkv 1 30", params={"kernel": 5, "pooling": "avg"}, tokens=130, budget="90"),
+            Case("floored", tables="evolkv 1 30", tokens=300, budget="90", steps=0),
             Case("five-layers", tables="evolkv 41 97 60 55 71", params={"window": 16}, layers=5, budget="77", steps=0),
         ],
         "zigzagkv": snapkv + [

@@ -39,6 +39,19 @@ _SCALE = "a covariance times a positive number has the same eigenvectors in the 
 _SPARE_WORD = "at most one word more, which nothing reads"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
+    "duoattention": {
+        ("kvcache.artefact @gates : !gates from file else -1.0", "-1.0 -> -1.5"): "any number below 0 stands for no gates",
+    },
+    "evolkv": {
+        ("kvcache.artefact @budgets : !mL from file else 1.0", "1.0 -> 1.5"): "the vector is scaled to the budget",
+    },
+    "headkv": {
+        ("kvcache.artefact @head_scores : !table from file else 1.0", "1.0 -> 1.5"): "shares are of the sum",
+    },
+    "compresskv": {
+        ("kvcache.artefact @voting_heads : !hg from file else 1.0", "1.0 -> 1.5"): "votes are averaged",
+        ("kvcache.artefact @importance : !mL from file else 1.0", "1.0 -> 1.5"): "shares are of the sum",
+    },
     "think": {
         ("%mask = kvcache.scatter set %one into %none at %kept : (!ones, !low, !kept) -> !low", "set -> add"):
             "into zeros, and every channel is named once",

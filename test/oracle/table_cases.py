@@ -46,6 +46,7 @@ MORE = {
         ("sparsity-1", {"params": {"sparsity": 1.0}, "group": 4}),
         ("fills-in-decode", {"params": {"recent": 60}, "tokens": 50, "group": 4}),
         ("all-streaming", {"tables": ""}),
+        ("defaults", {"params": {"sinks": None, "recent": None}, "tokens": 350, "steps": 4}),
     ],
 }
 
@@ -56,8 +57,13 @@ def adapt(method, cases):
         return cases
     make, common = type(cases[0]), NEEDS.get(method, {})
     cases = [replace(case, tables=method, params={**common, **case.params}) for case in cases]
-    return cases + [make(name, **{"tables": method, **own, "params": {**common, **own.get("params", {})}})
+    return cases + [make(name, **{"tables": method, **own, "params": _params(common, own.get("params", {}))})
                     for name, own in MORE[method]]
+
+
+def _params(common, own):
+    """Both, less those that `own` leaves to their defaults by None."""
+    return {name: value for name, value in {**common, **own}.items() if value is not None}
 
 
 def add_tables(inputs, case):
