@@ -55,8 +55,8 @@ private:
   EvalRequest request_;
 };
 
-/// The methods of the list "demo" of the settings file, each with its settings; without the list, every
-/// shipped method. Returns the text of the file.
+/// The methods of the list "demo" of the settings file, each with its settings; without the list,
+/// every shipped method. Returns the text of the file.
 StatusOr<std::string> DemoCommand::chooseMethods() {
   std::string text, path = request_.model + "/settings.json";
   auto settings = readSettings(path, text);
