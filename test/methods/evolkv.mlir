@@ -2,5 +2,5 @@
 // A searched vector, scaled to the budget.
 // CHECK-LABEL: kvcache.method @evolkv
 // CHECK: kvcache.artefact @budgets : !{{.*}} from file else 1.0{{.*}}
-// CHECK: kvcache.phase allocate (%[[K:.*]] = @budgets : {{.*}} scope(model)
-// CHECK: kvcache.select.alloc proportional %[[K]] total %{{.*}} floor %{{.*}} cap %
+// CHECK: kvcache.phase allocate (%{{.*}} = @budgets : {{.*}} scope(model)
+// CHECK: kvcache.select.alloc proportional %{{.*}} total %{{.*}} floor %{{.*}} cap %

@@ -2,7 +2,7 @@
 """CompressKV (arXiv 2508.02401): four query heads per layer vote for one index set; measured errors set layer budgets.
 
 Budgets count the window. Calibrated tables come as arguments or with the inputs (table_cases.py): `heads`, the voting
-query heads of each layer, and `importance` [L], which sums to 1; without them every head votes and budgets are equal.
+query heads of each layer, and `importance` [L], of which shares count; without them every head votes and budgets are equal.
 Chosen where what is published leaves a choice: halves round to even; equal scores and importances go to the lower
 number; a C below the floor is the floor; capped layers that cannot take more leave the total short. A budget that T
 exceeds no longer keeps all of the layer, one of at most w the newest.
@@ -96,7 +96,8 @@ def run(inputs, params, budget, heads=None, importance=None):
     layers, result = layers_of(inputs), {}
     budgets = [budget] * len(layers)
     if importance is not None:
-        budgets = layer_budgets(importance, budget, p["floor"], p["ceiling"])
+        importance = np.asarray(importance, np.float64)
+        budgets = layer_budgets(importance / importance.sum(), budget, p["floor"], p["ceiling"])
     for layer in layers:
         voters = np.asarray(heads[layer.index]) if heads is not None else slice(None)
         kept, scores = choose(layer, p, voters, int(budgets[layer.index]))

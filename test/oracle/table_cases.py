@@ -24,6 +24,8 @@ MORE = {
         ("no-floor", {"layers": 4, "params": {"floor": 0, "window": 16}, **BIG}),
         ("ceiling-1", {"layers": 3, "params": {"ceiling": 1}, **BIG}),
         ("no-tables", {"tables": "", **BIG}),
+        # one layer at the ceiling; of what the others get in turns three are left, two layers are equal
+        ("sharp", {"tables": "compresskv 192 1 4 1 2", "layers": 5, "tokens": 320, "steps": 0, **BIG}),
     ],
     "headkv": [
         ("mostly-shared", {"params": {"beta": 1.01, "window": 16}, **BIG}),
@@ -69,12 +71,13 @@ def _params(common, own):
 def add_tables(inputs, case):
     """Draws the tables of the method that the case names, from a generator of their own."""
     rng, layers, queries = np.random.default_rng([case.seed, 43]), case.layers, case.heads * case.group
-    if case.tables == "compresskv":
+    if case.tables.startswith("compresskv"):
         voting = np.zeros((layers, queries), np.float32)
         for row in voting:
             row[rng.permutation(queries)[:max(1, queries // 2)]] = 1
         inputs["table.voting_heads"] = voting
-        inputs["table.importance"] = rng.dirichlet(np.full(layers, 1.5)).astype(np.float32)
+        given = [float(number) for number in case.tables.split()[1:]]
+        inputs["table.importance"] = np.float32(given or rng.dirichlet(np.full(layers, 1.5)))
     elif case.tables == "headkv":
         inputs["table.head_scores"] = rng.gamma(0.8, size=(layers, queries)).astype(np.float32)
     elif case.tables == "razorattention":

@@ -217,3 +217,25 @@ kvcache.method @a {
 }
 kvcache.method @b {
 }
+
+// -----
+
+!h = !kvcache.tensor<head:Hkv, f32>
+!hL = !kvcache.tensor<layer:L, head:Hkv, f32>
+!m = !kvcache.tensor<f32>
+!mL = !kvcache.tensor<layer:L, f32>
+!iL = !kvcache.tensor<layer:L, i32>
+!s = !kvcache.tensor<head:Hkv, token:?, f32>
+!kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32}>
+kvcache.method @a {
+  kvcache.artefact @table : !h from file else 1.0
+  kvcache.state @kv : !kv
+  // expected-error @below {{expected results of phases, parameters and artefacts with an axis layer:L, got @table, which each layer has its own of}}
+  kvcache.phase allocate (%t = @table : !hL, %B = budget : index) scope(model) {
+    %m = kvcache.reduce sum %t over [head] : (!hL) -> !mL
+    %b = kvcache.select.alloc proportional %m total %B : (!mL, index) -> !iL
+    kvcache.next budget = %b : !iL
+  }
+}
+kvcache.method @b {
+}
