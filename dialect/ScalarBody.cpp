@@ -458,6 +458,9 @@ LogicalResult verifyScalarBody(Operation *op, Block &body, ArrayRef<Type> yielde
     }
   }
   auto yield = dyn_cast<YieldOp>(body.back()); // C3
+  if (yield && llvm::is_contained(yield.getValues(), Value())) { // a reducer's candidate
+    return op->emitOpError() << "expected the region to yield values";
+  }
   if (!yield || yield.getValues().getTypes() != TypeRange(yielded)) {
     InFlightDiagnostic error = op->emitOpError()
                                << "expected the region to yield (" << TypeRange(yielded) << ")";

@@ -6,10 +6,8 @@
 #include "frontends/MethodParser.h"
 
 #include "mlir/IR/Diagnostics.h"
-#include "mlir/IR/PatternMatch.h"
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
-#include "mlir/Reducer/ReductionPatternInterface.h"
 #include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
 
 #include "llvm/Support/CommandLine.h"
@@ -21,35 +19,6 @@
 namespace {
 
 using namespace mlir;
-
-/// An op whose result could as well be one of its operands is left out.
-class ForwardOperand final : public RewritePattern {
-public:
-  explicit ForwardOperand(MLIRContext *context)
-      : RewritePattern(MatchAnyOpTypeTag(), /*benefit=*/1, context) {}
-
-  LogicalResult matchAndRewrite(Operation *op, PatternRewriter &rewriter) const override {
-    if (op->getNumResults() != 1) {
-      return failure();
-    }
-    for (Value operand : op->getOperands()) {
-      if (operand.getType() == op->getResult(0).getType()) {
-        rewriter.replaceOp(op, operand);
-        return success();
-      }
-    }
-    return failure();
-  }
-};
-
-class Reductions final : public DialectReductionPatternInterface {
-public:
-  explicit Reductions(Dialect *dialect) : DialectReductionPatternInterface(dialect) {}
-
-  void populateReductionPatterns(RewritePatternSet &patterns) const override {
-    patterns.add<ForwardOperand>(patterns.getContext());
-  }
-};
 
 int refuse(const Twine &message) {
   llvm::errs() << "error: " << message << "\n";
@@ -112,9 +81,6 @@ int main(int argc, char **argv) {
   DialectRegistry registry;
   registerAllDialects(registry);
   registry.insert<kvcache::KVCacheDialect>();
-  registry.addExtension(+[](MLIRContext *, kvcache::KVCacheDialect *dialect) {
-    dialect->addInterfaces<Reductions>();
-  });
   registerAllPasses();
   MLIRContext context(registry);
   context.loadAllAvailableDialects();
