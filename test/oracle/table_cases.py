@@ -25,6 +25,8 @@ MORE = {
         ("ceiling-1", {"layers": 3, "params": {"ceiling": 1}, **BIG}),
         ("no-tables", {"tables": "", **BIG}),
         # one layer at the ceiling; of what the others get in turns three are left, two layers are equal
+        # one too many, and the least important layer is at the floor
+        ("too-many", {"tables": "compresskv 0 33 33 34", "layers": 4, "group": 2, "budget": "34", "steps": 0}),
         ("sharp", {"tables": "compresskv 192 1 4 1 2", "layers": 5, "tokens": 320, "steps": 0, **BIG}),
     ],
     "headkv": [
