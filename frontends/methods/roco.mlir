@@ -1,6 +1,6 @@
 // RoCo, arXiv 2402.06262. Of the entries whose attention varies least, the one with the lowest mean attention leaves. Kept per entry,
 // of the rows that saw it: the sums of p and of p^2, p the mean over the query heads of a group, and how many they were. mean = sum /
-// rows, spread = sqrt(squares / rows - mean^2); the spread of the newest `protect` entries (in the prompt also of the first `sinks`)
+// rows, spread = squares / rows - mean^2 (its root has the same order); that of the newest `protect` entries (in the prompt also of the first `sinks`)
 // counts as infinite.
 // mode=decoding: the prompt stays, and a generated entry leaves in each step beyond the budget, out of the budget - recent_ratio
 // budget with the least spread. mode=encoding: the prompt is read `stride` rows at a time, and as many entries leave each time, out of
@@ -46,7 +46,7 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %R = kvcache.map "select(P <= B, B - P, B)" (P = %P, B = %B) : (index, index) -> !n
     %F = kvcache.map "select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (t = %t, P = %P, R = %R, rr = %rr, er = %er, M = %M, sinks = %sinks, gone = %gone) : (index, index, !n, f32, f32, !n, index, !n) -> !n
     %mean = kvcache.map "sum / max(rows, 1)" (sum = %sum, rows = %rows) : (!s, !s) -> !s
-    %still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1e30, -sqrt(max(0, squares / max(rows, 1) - mean * mean))))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sinks = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index, !s, !s, !s) -> !s
+    %still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1, -max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sinks = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index, !s, !s, !s) -> !s
     %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
     %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
     %low = kvcache.map %mean with arith.negf : (!s) -> !s
@@ -62,8 +62,8 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %x = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kvr, !k, !v, !p) -> !kvr
     %o = kvcache.attend %q over %x : (!q, !kvr) -> !o
     %n = kvcache.extent token of %x : (!kvr) -> index
-    %a = kvcache.score.reduce sum "p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
-    %b = kvcache.score.reduce sum "p * p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
+    %a = kvcache.score.reduce max "p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
+    %b = kvcache.score.reduce max "p * p" of %q over %x mean [group] along [query] : (!q, !kvr) -> !s
     %i = kvcache.iota token of %x : (!kvr) -> !pT
     %sum0 = kvcache.column sum of %x : (!kvr) -> !s
     %squares0 = kvcache.column squares of %x : (!kvr) -> !s
@@ -74,7 +74,7 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %gone = kvcache.map "max(n - P - B, 0)" (n = %n, P = %P, B = %B) : (index, index, index) -> !n
     %F = kvcache.map "max(1, B - floor(rr * B))" (B = %B, rr = %rr) : (index, f32) -> !n
     %mean = kvcache.map "sum / rows" (sum = %sum, rows = %rows) : (!s, !s) -> !s
-    %still = kvcache.map "select(i < P, -inf, select(i >= n - safe, -1e30, -sqrt(max(0, squares / rows - mean * mean))))" (i = %i, P = %P, n = %n, safe = %safe, squares = %squares, rows = %rows, mean = %mean) : (!pT, index, index, index, !s, !s, !s) -> !s
+    %still = kvcache.map "select(i < P, -inf, select(i >= n - safe, -1, -max(0, squares / rows - mean * mean)))" (i = %i, P = %P, n = %n, safe = %safe, squares = %squares, rows = %rows, mean = %mean) : (!pT, index, index, index, !s, !s, !s) -> !s
     %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
     %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
     %low = kvcache.map %mean with arith.negf : (!s) -> !s

@@ -5,7 +5,6 @@
 // CHECK: kvcache.score.reduce sum {{.*}} mean [group] along [query]
 // CHECK: kvcache.score.reduce sum {{.*}} mean [group] along [query]
 // CHECK: arith.mulf
-// CHECK: math.sqrt
 // CHECK: %[[CALM:.*]] = kvcache.topk
 // CHECK: kvcache.scatter set %{{.*}} at %[[CALM]]
 // CHECK: %[[DROP:.*]] = kvcache.topk

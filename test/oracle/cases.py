@@ -349,6 +349,10 @@ def _by_parameter(method):
             Case("wide", group=4, budget="14", params={"recent_ratio": 0.1, "protect": 4}, tokens=90),
             Case("unprotected", budget="12", params={"recent_ratio": 0.0, "protect": 0}, tokens=90),
             Case("twelve-f16", group=4, budget="12", dtype="F16"),
+            # Few compete, so that the spread decides; then the mean does not.
+            Case("spread", group=4, budget="20", params={"recent_ratio": 0.8, "protect": 2}, tokens=60, steps=50),
+            Case("encoding-spread", params={"mode": "encoding", "stride": 4, "encode_ratio": 0.8, "protect": 3,
+                                            "sinks": 2}, tokens=90, group=4, budget="40", steps=5),
             Case("encoding", params={"mode": "encoding"}, tokens=90, group=4, budget="60", steps=5),
             Case("encoding-stride-8", params={"mode": "encoding", "stride": 8}, group=4, budget="110", steps=5),
             Case("encoding-ratio-kept", params={"mode": "encoding", "stride": 8, "cap": "ratio",

@@ -82,12 +82,32 @@ EQUIVALENT = {
     "corm": {
         ('kvcache.param @words = "(window + 23) / 24" : i64 in [1, 171]', "23 -> 24"): _SPARE_WORD,
         ('kvcache.param @recent = 256 : index in [0, 1048576]', "256 -> 257"): _LONGER_THAN_CASES,
-        ('%b = kvcache.score.reduce sum "select(p * t >= 1, 1, 0)" (t = %t) of %q over %kv causal along [group] : (!qw, !kvh, !win) -> !bits',
+        ('%b = kvcache.score.reduce sum "select(p * t >= 1, 1, 0)" (t = %t) of %q over %kv causal along [group'
+         '] : (!qw, !kvh, !win) -> !bits',
          "1 -> 2"): "what counts is whether the sum is above 0",
-        ('%e = kvcache.map "select(floor((t - w * floor(t / w)) / 24) == i, t - w * floor(t / w) - 24 * i, -inf)" (t = %t, w = %w, i = %i) : (!win, index, !i) -> !place',
+        ('%e = kvcache.map "select(floor((t - w * floor(t / w)) / 24) == i, t - w * floor(t / w) - 24 * i, -in'
+         'f)" (t = %t, w = %w, i = %i) : (!win, index, !i) -> !place',
          "24 -> 25"): "bits lie elsewhere, each once; no case of more than a word wraps around",
         ('%each = kvcache.score.reduce max "1" of %q over %c along [query, group] : (!q, !kvh) -> !s',
          "1 -> 2"): "what counts is that it is not 0",
+    },
+    "roco": {
+        ('%o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o',
+         "causal -> nothing"): _PROMPT_OUTPUTS,
+        ('%w = kvcache.map "select(t > P | all | t - m >= N - c, 1, 0)" (t = %t, P = %P, all = %all, m = %m, N = %N, c'
+         ' = %c) : (index, index, i1, index, !n, index) -> !n',
+         "1 -> 2"): "doubles the sums and the number of rows alike",
+        ('%F = kvcache.map "select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (t = %t, P'
+         ' = %P, R = %R, rr = %rr, er = %er, M = %M, sinks = %sinks, gone = %gone) : (index, index, !n, f32, f32, !n, '
+         'index, !n) -> !n',
+         "1 -> 2"): "in no case of auto does a single entry compete",
+        ('%mean = kvcache.map "sum / max(rows, 1)" (sum = %sum, rows = %rows) : (!s, !s) -> !s',
+         "1 -> 2"): "what one row has seen is safe in the cases",
+        ('%still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1, '
+         '-max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sink'
+         's = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index'
+         ', !s, !s, !s) -> !s',
+         "1 -> 2"): "what one row has seen is safe in the cases",
     },
     "scissorhands": {
         ('kvcache.param @window = 400 : index in [1, 4096]', "400 -> 401"): _LONGER_THAN_CASES,
