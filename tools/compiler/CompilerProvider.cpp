@@ -10,6 +10,7 @@
 #include "frontends/MethodSource.h"
 #include "passes/pipelines/Stages.h"
 #include "targets/TargetRegistry.h"
+#include "tools/compiler/FusedGraph.h"
 #include "tools/compiler/Summaries.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -53,8 +54,11 @@ private:
     std::string text;
     llvm::raw_string_ostream stream(text);
     if (auto file = dyn_cast<FileLineColLoc>(diagnostic.getLocation())) {
-      stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn()
-             << ": ";
+      stream << file.getFilename().getValue() << ":";
+      if (file.getLine() > 0) { // else the file as a whole
+        stream << file.getLine() << ":" << file.getColumn() << ":";
+      }
+      stream << " ";
     }
     stream << diagnostic;
     for (char &c : text) {
@@ -255,6 +259,19 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   result.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
+}
+
+StatusOr<MethodGraph> CompilerProvider::graph(const CompileRequest &request, int64_t tokens) {
+  KVCACHE_RETURN_IF_ERROR(checkGeometryIsWhole(request.geometry));
+  StatusOr<const Target *> target = targetCalled(request.target);
+  KVCACHE_RETURN_IF_ERROR(target.status());
+  Compilation compilation(**target, request.geometry);
+  KVCACHE_RETURN_IF_ERROR(compilation.read(request.method, request.parameters));
+  StatusOr<MethodOp> method = compilation.runTo(Stage::Decomposed);
+  KVCACHE_RETURN_IF_ERROR(method.status());
+  KernelBoundaries boundaries;
+  formKernels(*method, &boundaries);
+  return graphOf(*method, boundaries, tokens);
 }
 
 StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequest &request) {
