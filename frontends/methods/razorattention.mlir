@@ -31,13 +31,13 @@ kvcache.method @razorattention info {family = "merge", paper = "arXiv 2407.15891
     kvcache.next out = %o : !o
   }
   kvcache.phase compress (%kv = @kv : !kvm, %T = length : index, %P = prompt_length : index, %layer = layer : index, %heads = @retrieval : !heads, %s = @sinks : index, %local = @local : index, %C = @share : index, %grows = @buffer : index, %a = @absorb : i1) on(prompt_end, step_end) {
-    %L = kvcache.map "max(l, select(C > 0, floor(select(g == 1, T, P) / max(C, 1)), 0))" (l = %local, C = %C, g = %grows, T = %T, P = %P) : (index, index, index, index, index) -> !n
+    %L = kvcache.map "max(l, select(C == 0, l, floor(select(g == 1, T, P) / C)))" (l = %local, C = %C, g = %grows, T = %T, P = %P) : (index, index, index, index, index) -> !n
     %m = kvcache.column merged of %kv : (!kvm) -> !i
     %i = kvcache.iota token of %kv : (!kvm) -> !pT
     %layers = kvcache.iota layer of %heads : (!heads) -> !kvcache.tensor<layer:L, i32>
-    %own = kvcache.map "select(i == l, r, 0)" (i = %layers, l = %layer, r = %heads) : (!kvcache.tensor<layer:L, i32>, index, !heads) -> !heads
-    %r = kvcache.reduce sum %own over [layer] : (!heads) -> !h
-    %ones = kvcache.map "1 + 0 * m" (m = %m) : (!i) -> !s
+    %own = kvcache.map "select(i == l, r, -inf)" (i = %layers, l = %layer, r = %heads) : (!kvcache.tensor<layer:L, i32>, index, !heads) -> !heads
+    %r = kvcache.reduce max %own over [layer] : (!heads) -> !h
+    %ones = kvcache.map "1" (m = %m) : (!i) -> !s
     %rows = kvcache.reduce sum %ones over [token] : (!s) -> !h
     %w = kvcache.map "select(r == 0 & (a | T == P) & i >= s & i < rows - L, m + 1, 0)" (r = %r, a = %a, T = %T, P = %P, i = %i, s = %s, rows = %rows, L = %L, m = %m) : (!h, i1, index, index, !pT, index, !h, !n, !i) -> !s
     %W = kvcache.reduce sum %w over [token] : (!s) -> !h

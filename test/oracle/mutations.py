@@ -39,6 +39,15 @@ _SCALE = "a covariance times a positive number has the same eigenvectors in the 
 _SPARE_WORD = "at most one word more, which nothing reads"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
+    "quest": {
+        ("%o = kvcache.attend %q over %c at %read causal : (!q, !kv, !read) -> !o", "causal -> nothing"):
+            "the row of a step sees every entry",
+    },
+    "razorattention": {
+        ("kvcache.param @local = 4000 : index in [0, 1048576]", "4000 -> 4001"): _LONGER_THAN_CASES,
+        ('%o = kvcache.attend %q over %c causal logit "select(w, z + log(m + 1), z)" (w = %w, m = %m) : '
+         "(!q, !kvm, i1, !i) -> !o", "causal -> nothing"): "the row of a step sees every entry",
+    },
     "duoattention": {
         ("kvcache.artefact @gates : !gates from file else -1.0", "-1.0 -> -1.5"): "any number below 0 stands for no gates",
     },

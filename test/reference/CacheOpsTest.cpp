@@ -188,7 +188,7 @@ TEST_F(CacheTest, AttendAtReadsChosenEntries) {
 
 TEST_F(CacheTest, FewerKeyChannelsKeepTheScaleOfTheModel) {
   std::string narrow = "!kvcache.cache<append, head:2, token:?, {k [channel.kept:1] = f16, v "
-                       "[channel.v:2] = f16}>",
+                       "[channel.v:2] = f16, pos = i32}>",
               nq = "!kvcache.tensor<head:2, group:2, query:?, channel.kept:1, f16>";
   positions_["query"] = {5};
   CacheTable table(schemaOf(narrow));
