@@ -59,11 +59,14 @@ bool isRagged(MethodOp method, CacheType type) {
 
 std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
   static const std::pair<StringRef, proto::Program::Kind> kinds[] = {
-      {"prefill", proto::Program::PREFILL},    {"ingest", proto::Program::INGEST},
-      {"decode", proto::Program::DECODE},      {"prompt_end", proto::Program::PROMPT_END},
+      {"prefill", proto::Program::PREFILL},
+      {"ingest", proto::Program::INGEST},
+      {"decode", proto::Program::DECODE},
+      {"prompt_end", proto::Program::PROMPT_END},
       {"prompt_score", proto::Program::PROMPT_SCORE},
       {"prompt_model", proto::Program::PROMPT_MODEL},
-      {"step_end", proto::Program::STEP_END},  {"attend", proto::Program::ATTEND},
+      {"step_end", proto::Program::STEP_END},
+      {"attend", proto::Program::ATTEND},
       {"calibrate", proto::Program::CALIBRATE}};
   for (auto &[name, kind] : kinds) {
     if (phase.hasKind(name)) {
@@ -114,7 +117,8 @@ FailureOr<StorePlace> placeState(StateOp state, ElementType act) {
   return place;
 }
 
-/// Values of an artefact until a file gives it: bytes for each layer. Null where it must be made first.
+/// Values of an artefact until a file gives it: bytes for each layer. Null where it must be made
+/// first.
 ArrayAttr initialValues(ArtefactOp artefact, ArrayRef<int64_t> extents, int64_t layers) {
   if (!artefact.getOtherwise()) {
     return {};
@@ -123,11 +127,13 @@ ArrayAttr initialValues(ArtefactOp artefact, ArrayRef<int64_t> extents, int64_t 
   for (int64_t extent : extents) {
     count *= extent;
   }
-  std::vector<float> values(static_cast<size_t>(count), artefact.getOtherwiseAttr().getValueAsDouble());
+  std::vector<float> values(static_cast<size_t>(count),
+                            artefact.getOtherwiseAttr().getValueAsDouble());
   int64_t bytes = count * static_cast<int64_t>(sizeof(float));
   Builder b(artefact.getContext());
-  Attribute attribute = DenseElementsAttr::get(RankedTensorType::get({bytes}, b.getIntegerType(8)),
-                                     ArrayRef<int8_t>(reinterpret_cast<const int8_t *>(values.data()), bytes));
+  Attribute attribute = DenseElementsAttr::get(
+      RankedTensorType::get({bytes}, b.getIntegerType(8)),
+      ArrayRef<int8_t>(reinterpret_cast<const int8_t *>(values.data()), bytes));
   return b.getArrayAttr(SmallVector<Attribute>(static_cast<size_t>(layers), attribute));
 }
 
@@ -202,9 +208,7 @@ Scheduler::Scheduler(ScheduleContext &context, proto::Program::Kind kind, ArrayR
 
 std::string Scheduler::kernelName(StringRef what) {
   // Symbols of one object: the number of the program keeps kernels of programs of one kind apart.
-  return (name_ + "_" + Twine(context_.programs) + "_" + Twine(kernelCount_++) +
-          "_" + what)
-      .str();
+  return (name_ + "_" + Twine(context_.programs) + "_" + Twine(kernelCount_++) + "_" + what).str();
 }
 
 LogicalResult Scheduler::run(PhaseOp phase) {
@@ -235,12 +239,9 @@ LogicalResult Scheduler::run(PhaseOp phase) {
 /// The slot role of a number that the event gives; nothing for other roles.
 static std::optional<proto::SlotBinding::Role> scalarRole(StringRef role) {
   static const std::pair<StringRef, proto::SlotBinding::Role> scalars[] = {
-      {"length", proto::SlotBinding::LENGTH},
-      {"layer", proto::SlotBinding::LAYER},
-      {"layers", proto::SlotBinding::LAYERS},
-      {"budget", proto::SlotBinding::BUDGET},
-      {"rows", proto::SlotBinding::ROWS},
-      {"prompt_length", proto::SlotBinding::PROMPT_LENGTH},
+      {"length", proto::SlotBinding::LENGTH}, {"layer", proto::SlotBinding::LAYER},
+      {"layers", proto::SlotBinding::LAYERS}, {"budget", proto::SlotBinding::BUDGET},
+      {"rows", proto::SlotBinding::ROWS},     {"prompt_length", proto::SlotBinding::PROMPT_LENGTH},
       {"step", proto::SlotBinding::STEP}};
   for (auto &[name, slot] : scalars) {
     if (role == name) {
@@ -250,14 +251,33 @@ static std::optional<proto::SlotBinding::Role> scalarRole(StringRef role) {
   return std::nullopt;
 }
 
-/// Phases look back on the same number of queries.
-static LogicalResult checkOneWindow(PhaseOp phase, BindingAttr binding) {
+/// Whether of some queries at most the last n count: attention without output, and statistics of
+/// its last rows.
+static bool onlyLastCount(BlockArgument queries, int64_t n) {
+  return llvm::all_of(queries.getUsers(), [&](Operation *user) {
+    if (auto attend = dyn_cast<AttendOp>(user)) {
+      return attend.getOutput().use_empty() &&
+             llvm::all_of(attend->getUsers(), llvm::IsaPred<ScoreReduceOp>);
+    }
+    auto reduced = dyn_cast<ScoreReduceOp>(user);
+    auto last = reduced ? dyn_cast_or_null<IntegerAttr>(reduced.getLast().value_or(Attribute()))
+                        : IntegerAttr();
+    return last && last.getInt() <= n;
+  });
+}
+
+/// One window of queries is held, the longest: a phase that asks for fewer may only count the last
+/// of them.
+static LogicalResult checkOneWindow(PhaseOp phase, BindingAttr binding, BlockArgument queries) {
+  int64_t own = cast<IntegerAttr>(binding.getArgument()).getInt();
   for (auto other : phase->getParentOfType<MethodOp>().getBody().front().getOps<PhaseOp>()) {
     for (BindingAttr known : other.getBindings().getAsRange<BindingAttr>()) {
-      if (known.getRole() == "last_queries" && known.getArgument() != binding.getArgument()) {
-        return phase.emitError() << "'" << binding.str() << "' here and '" << known.str()
-                                 << "' in another phase: the cpu target holds one window of queries; "
-                                    "expected the larger number, and last(n) where fewer rows count";
+      if (known.getRole() == "last_queries" &&
+          cast<IntegerAttr>(known.getArgument()).getInt() > own && !onlyLastCount(queries, own)) {
+        return phase.emitError()
+               << "'" << binding.str() << "' here and '" << known.str()
+               << "' in another phase: the cpu target holds one window of queries; "
+                  "expected the larger number, and last(n) where fewer rows count";
       }
     }
   }
@@ -318,7 +338,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
   if (window) {
     int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
-    if (failed(checkOneWindow(phase, binding))) {
+    if (failed(checkOneWindow(phase, binding, argument))) {
       return failure();
     }
     context_.needQueryRows(wanted);
@@ -362,19 +382,19 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
 
 void Scheduler::bindRequest(BlockArgument argument, StringRef table) {
   if (!isa<AxisTensorType>(argument.getType())) { // a number: the first entry
-    int buffer = builder_.roleBuffer(proto::Buffer::REQUEST, table, ElementType::I32,
-                                     {Extent::of(1)});
+    int buffer =
+        builder_.roleBuffer(proto::Buffer::REQUEST, table, ElementType::I32, {Extent::of(1)});
     scalars_[argument] = builder_.fetch(buffer, 0);
     return;
   }
   AxisAttr axis = axesOf(argument).front();
   bool ofRows = axis.getKind() == "query", ofTokens = axis.getKind() == "token";
-  Extent entries =
-      ofRows     ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::ROWS))
-      : ofTokens ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::LENGTH))
-                 : builder_.fetch(builder_.roleBuffer(proto::Buffer::REQUEST_SIZE, table,
-                                                      ElementType::I32, {Extent::of(1)}),
-                                  0);
+  Extent entries = ofRows ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::ROWS))
+                   : ofTokens
+                       ? Extent::inSlot(builder_.boundSlot(proto::SlotBinding::LENGTH))
+                       : builder_.fetch(builder_.roleBuffer(proto::Buffer::REQUEST_SIZE, table,
+                                                            ElementType::I32, {Extent::of(1)}),
+                                        0);
   TensorPlace place;
   place.elem = ElementType::I32;
   place.axes.push_back(axis);
@@ -568,7 +588,8 @@ LogicalResult Scheduler::finish(NextOp next) {
     if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
       return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
     }
-    if ((builder_.kind() == proto::Program::PROMPT_SCORE || builder_.kind() == proto::Program::PROMPT_MODEL) &&
+    if ((builder_.kind() == proto::Program::PROMPT_SCORE ||
+         builder_.kind() == proto::Program::PROMPT_MODEL) &&
         !symbol && failed(carry(next, cast<StringAttr>(name).getValue(), value))) {
       return failure();
     }

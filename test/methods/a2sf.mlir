@@ -4,5 +4,4 @@
 // CHECK: kvcache.phase prefill, decode
 // CHECK: kvcache.score.reduce sum {{.*}} over %{{.*}} causal along [query, group]
 // CHECK: kvcache.set_column %{{.*}}, acc = %
-// CHECK: kvcache.phase select ({{.*}}) on(longer(@kv, budget)) when(@decode = "evict")
-// CHECK: kvcache.phase select ({{.*}}) on(prompt_end) when(@decode = "append")
+// CHECK: kvcache.phase select ({{.*}}@decode : index{{.*}}) on(longer(@kv, budget))
