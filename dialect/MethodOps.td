@@ -104,7 +104,7 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     phase runs once for all layers, after the layer-scoped ones before it: what exists for each layer (score, budget,
     keep, artefacts) has the axis `layer:L` in front there, and phases after it see their layer's part.
     (C1) kinds are distinct and known; (C2) every block argument has a binding with a known role, and only
-    `last_queries`, `draft_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
+    `last_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
     and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
     `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind; (C7) only
     calibrate, allocate and select have model scope, and they take no rows of an event and no cache there.
@@ -130,7 +130,7 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
 def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]> {
   let summary = "ends a phase: named results and new values of states";
   let description = [{
-    Names: `out`, `rows`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
+    Names: `out`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
     states are committed: storage invariants (exact rows, blocks) are restored at the end of the event.
     (C1) names are known and distinct; (C2) symbols are states or artefacts and the values have their type.
   }];

@@ -15,25 +15,20 @@ namespace mlir::kvcache {
 // ---- phase ----
 
 static constexpr StringLiteral phaseKinds[] = {
-    "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query", "probe",
-    "draft",
+    "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query",
     // programs, which replace phases at the decomposed stage
-    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end",
-    "calibrate_model"};
-static constexpr StringLiteral roles[] = {
-    "query",  "key",   "value",         "pos",    "last_queries",  "length",
-    "rows",   "layer", "layers",        "budget", "score",         "keep",
-    "symbol", "ids",   "prompt_length", "step",   "draft_queries", "request"};
+    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end"};
+static constexpr StringLiteral roles[] = {"query",  "key",    "value",  "pos",    "last_queries",
+                                          "length", "rows",   "layer",  "layers", "budget",
+                                          "score",  "keep",   "symbol", "ids",    "prompt_length",
+                                          "step",   "request"};
 
 /// Roles that name how many rows, or which table, they mean.
-static bool takesArgument(StringRef role) {
-  return role == "last_queries" || role == "draft_queries" || role == "request";
-}
+static bool takesArgument(StringRef role) { return role == "last_queries" || role == "request"; }
 
 /// Roles that exist for each layer and each event only.
 static bool isRowRole(StringRef role) {
-  return llvm::is_contained(
-      {"query", "key", "value", "pos", "ids", "last_queries", "draft_queries", "layer"}, role);
+  return llvm::is_contained({"query", "key", "value", "pos", "ids", "last_queries", "layer"}, role);
 }
 
 bool PhaseOp::hasKind(StringRef kind) {
@@ -42,14 +37,15 @@ bool PhaseOp::hasKind(StringRef kind) {
 }
 
 bool isResultRole(StringRef name) {
-  return llvm::is_contained({"out", "rows", "score", "budget", "keep"}, name);
+  return llvm::is_contained({"out", "score", "budget", "keep"}, name);
 }
 
 bool isEventRole(StringRef role) {
   return llvm::is_contained(roles, role) && role != "score" && role != "keep";
 }
 
-/// Whether a phase of the method yields a result called `name`. Phases may not have been checked yet.
+/// Whether a phase of the method yields a result called `name`. Phases may not have been checked
+/// yet.
 static bool anyYields(MethodOp method, StringRef name) {
   return llvm::any_of(method.getBody().front().getOps<PhaseOp>(), [&](PhaseOp phase) {
     auto next = phase.getBody().empty() || phase.getBlock().empty()
@@ -206,12 +202,12 @@ static ParseResult parsePhaseClauses(OpAsmParser &parser, OperationState &result
 
 void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings) {
   printer << '(';
-  llvm::interleaveComma(
-      llvm::zip(block.getArguments(), bindings.getAsRange<BindingAttr>()), printer.getStream(),
-      [&](auto pair) {
-        BlockArgument argument = std::get<0>(pair);
-        printer << argument << " = " << std::get<1>(pair).str() << " : " << argument.getType();
-      });
+  llvm::interleaveComma(llvm::zip(block.getArguments(), bindings.getAsRange<BindingAttr>()),
+                        printer.getStream(), [&](auto pair) {
+                          BlockArgument argument = std::get<0>(pair);
+                          printer << argument << " = " << std::get<1>(pair).str() << " : "
+                                  << argument.getType();
+                        });
   printer << ')';
 }
 
@@ -227,8 +223,7 @@ ParseResult PhaseOp::parse(OpAsmParser &parser, OperationState &result) {
     kinds.push_back(kind);
     return success();
   };
-  if (parser.parseCommaSeparatedList(parseKind) ||
-      parseBindings(parser, arguments, bindings)) {
+  if (parser.parseCommaSeparatedList(parseKind) || parseBindings(parser, arguments, bindings)) {
     return failure();
   }
   result.addAttribute("kinds", parser.getBuilder().getArrayAttr(kinds));
@@ -320,7 +315,8 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
   Type expected = typeOfSymbol(target);
   auto phase = dyn_cast<PhaseOp>(op) ? cast<PhaseOp>(op) : op->getParentOfType<PhaseOp>();
   auto perLayer = dyn_cast_or_null<AxisTensorType>(expected);
-  bool ofModel = perLayer && !perLayer.getAxes().empty() && perLayer.getAxes().front().getName() == "layer";
+  bool ofModel =
+      perLayer && !perLayer.getAxes().empty() && perLayer.getAxes().front().getName() == "layer";
   if (phase && phase.getModelScope() && perLayer && !ofModel && isa<ArtefactOp>(target)) {
     SmallVector<AxisAttr> axes{layerAxis(op->getContext(), found)};
     axes.append(perLayer.getAxes().begin(), perLayer.getAxes().end());
@@ -380,7 +376,7 @@ LogicalResult PhaseOp::verify() {
   for (StringAttr kind : getKinds().getAsRange<StringAttr>()) { // C1
     if (!llvm::is_contained(phaseKinds, kind.getValue()) || !seen.insert(kind.getValue()).second) {
       return emitOpError() << "expected distinct kinds among calibrate, prefill, decode, score, "
-                              "allocate, select, compress, query, probe and draft, got '"
+                              "allocate, select, compress and query, got '"
                            << kind.getValue() << "'";
     }
   }
@@ -390,19 +386,18 @@ LogicalResult PhaseOp::verify() {
   }
   for (auto [binding, type] :
        llvm::zip_equal(getBindings().getAsRange<BindingAttr>(), getBlock().getArgumentTypes())) {
-    if (!llvm::is_contained(roles, binding.getRole()) &&
-        !anyYields(method, binding.getRole()) && !hasBase(method)) { // C2
-      return emitOpError()
-             << "unknown role '" << binding.getRole()
-             << "', expected query, key, value, pos, ids, last_queries(n), "
-                "draft_queries(n), request(name), length, prompt_length, step, rows, layer, "
-                "layers, budget, score, keep, a symbol or a result that a phase of the method yields";
+    if (!llvm::is_contained(roles, binding.getRole()) && !anyYields(method, binding.getRole()) &&
+        !hasBase(method)) { // C2
+      return emitOpError() << "unknown role '" << binding.getRole()
+                           << "', expected query, key, value, pos, ids, last_queries(n), "
+                              "request(name), length, prompt_length, step, rows, layer, "
+                              "layers, budget, score, keep, a symbol or a result that a phase of "
+                              "the method yields";
     }
     if (takesArgument(binding.getRole()) != (binding.getArgument() && !binding.getSymbol())) { // C2
-      return emitOpError()
-             << "expected last_queries(n), draft_queries(n) or request(name), and no argument of "
-                "other roles, got '"
-             << binding.str() << "'";
+      return emitOpError() << "expected last_queries(n) or request(name), and no argument of "
+                              "other roles, got '"
+                           << binding.str() << "'";
     }
     if (binding.getRole() == "request" || binding.getRole() == "ids") { // C2
       auto tensor = dyn_cast<AxisTensorType>(type);
@@ -438,7 +433,7 @@ LogicalResult PhaseOp::verify() {
     }
   }
   if (getModelScope() && !hasKind("calibrate") && !hasKind("allocate") && !hasKind("select") &&
-      !hasKind("prompt_model") && !hasKind("calibrate_model")) { // C7
+      !hasKind("prompt_model")) { // C7
     return emitOpError() << "scope(model): expected a phase calibrate, allocate or select";
   }
   return verifyCondition(*this, getCondition()); // C6
@@ -517,8 +512,9 @@ LogicalResult NextOp::verify() {
       return emitOpError() << "expected a name or a symbol, got " << name;
     }
     if (word && !isResultRole(word.getValue()) &&
-        (isEventRole(word.getValue()) || (!anyTakes(method, word.getValue()) && !hasBase(method)))) { // C1
-      return emitOpError() << "expected a result out, rows, score, budget, keep, @symbol or one that a "
+        (isEventRole(word.getValue()) ||
+         (!anyTakes(method, word.getValue()) && !hasBase(method)))) { // C1
+      return emitOpError() << "expected a result out, score, budget, keep, @symbol or one that a "
                               "phase of the method takes, got '"
                            << word.getValue() << "'";
     }

@@ -74,7 +74,7 @@ kvcache.method @artefact_c3 {
 // -----
 
 kvcache.method @phase_c1 {
-  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress, query, probe and draft, got 'rank'}}
+  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress and query, got 'rank'}}
   kvcache.phase rank (%B = budget : index) {
     kvcache.next score = %B : index
   }
@@ -92,7 +92,7 @@ kvcache.method @phase_c2 {
 // -----
 
 kvcache.method @phase_argument_c2 {
-  // expected-error@+1 {{expected last_queries(n), draft_queries(n) or request(name), and no argument of other roles, got 'query(4)'}}
+  // expected-error@+1 {{expected last_queries(n) or request(name), and no argument of other roles, got 'query(4)'}}
   kvcache.phase score (%q = query(4) : f32) {
     kvcache.next score = %q : f32
   }
@@ -210,7 +210,7 @@ kvcache.method @phase_rows_c7 {
 
 kvcache.method @next_c1 {
   kvcache.phase score (%B = budget : index) {
-    // expected-error@+1 {{expected a result out, rows, score, budget, keep, @symbol or one that a phase of the method takes, got 'scores'}}
+    // expected-error@+1 {{expected a result out, score, budget, keep, @symbol or one that a phase of the method takes, got 'scores'}}
     kvcache.next scores = %B : index
   }
 }
