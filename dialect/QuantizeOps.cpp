@@ -6,6 +6,7 @@
 
 #include "dialect/Axes.h"
 #include "dialect/KVCacheDialect.h"
+#include "dialect/MethodOps.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/STLExtras.h"
@@ -28,6 +29,9 @@ LogicalResult QuantizeEncodeOp::verify() {
   if (input.isCoded() || !output.isCoded()) { // C1
     return emitOpError() << "expected dense rows and a coded result, got " << input << " and "
                          << output;
+  }
+  if ((*this)->getParentOfType<PhaseOp>()) { // C3
+    return emitOpError("expected in an encoder: rows are coded at a commit, not by a phase");
   }
   return expectAxes(*this, "result", input.getAxes(), output.getAxes()); // C2
 }

@@ -15,7 +15,8 @@ def KVCache_QuantizeEncodeOp : KVCache_ComputeOp<"quantize.encode"> {
     code s + z. With a zero point: h = clip max(max, 0), l = clip min(min, 0), (1, -1) when both are 0; s =
     f16((h - l) / (2^b - 1)), z = round_half_even(-l / s), code = clamp(round_half_even(x / s) + z, 0, 2^b - 1), read
     back as (code - z) s. (C1) the input is
-    dense and the result coded; (C2) both have the same axes.
+    dense and the result coded; (C2) both have the same axes; (C3) no phase codes rows: they are coded at a commit, by their
+    storage or by an encoder.
   }];
   let arguments = (ins KVCache_Tensor:$input);
   let results = (outs KVCache_Tensor:$output);

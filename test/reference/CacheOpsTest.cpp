@@ -309,16 +309,15 @@ TEST_F(CacheTest, NormHadamardAndLowrank) {
                {2, -2});
 }
 
-TEST_F(CacheTest, EncodeReadsAsDecoded) {
-  std::string x = "!kvcache.tensor<head:1, token:?, channel.v:5, f32>";
-  std::string coded = "!kvcache.tensor<head:1, token:?, channel.v:5, affine<2, tile(channel:4), "
-                      "min_f16, scale_f16, lsb(channel)>>";
-  Tensor value = tensorOf({{"head", 1}, {"token", 1}, {"channel.v", 5}}, {0, 1, 2.4, 3, 7});
-  RuntimeValue r = evaluate({{x, valueOf(value)}},
-                            "%r = kvcache.quantize.encode %a : (" + x + ") -> " + coded, coded);
-  ASSERT_TRUE(status_.isOk()) << status_.message();
+TEST_F(CacheTest, RowsReadAsTheyWereCoded) {
+  CacheTable table(schemaOf("!kvcache.cache<append, head:1, token:?, {k [channel.v:5] = "
+                            "recent<affine<2, tile(channel:4), min_f16, scale_f16, lsb(channel)>, "
+                            "keep(0), block(1)>}>"));
+  Tensor row = tensorOf({{"head", 1}, {"query", 1}, {"channel.v", 5}}, {0, 1, 2.4, 3, 7});
+  ASSERT_TRUE(table.append({{"k", &row}}).isOk());
+  ASSERT_TRUE(table.commit({}).isOk());
   // Four channels span 3 in steps of 1; the remainder group holds one value, its scale is 0.
-  expectValues(std::get<std::shared_ptr<const TensorValue>>(r)->tensor, {0, 1, 2, 3, 7});
+  EXPECT_EQ(table.lists[0].columns[0], (std::vector<double>{0, 1, 2, 3, 7}));
 }
 
 /// Rows [n, 2] of value i + c for row i and channel c, committed after `first` and after all rows.

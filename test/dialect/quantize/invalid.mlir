@@ -15,3 +15,18 @@ func.func @quantize_encode_c2(%x: !x) {
   %0 = kvcache.quantize.encode %x : (!x) -> !y
   return
 }
+
+// -----
+
+!x = !kvcache.tensor<head:8, token:?, channel.v:64, f32>
+!c = !kvcache.tensor<head:8, token:?, channel.v:64, affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>>
+!kv = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, v [channel.v:64] = f16, pos = i32}>
+kvcache.method @quantize_encode_c3 {
+  kvcache.state @kv : !kv
+  kvcache.phase compress (%kv = @kv : !kv) {
+    %v = kvcache.column v of %kv : (!kv) -> !x
+    // expected-error@+1 {{expected in an encoder: rows are coded at a commit, not by a phase}}
+    %0 = kvcache.quantize.encode %v : (!x) -> !c
+    kvcache.next @kv = %kv : !kv
+  }
+}
