@@ -8,6 +8,7 @@
 #include "dialect/CacheOps.h"
 #include "dialect/MethodOps.h"
 #include "dialect/RowOps.h"
+#include "dialect/ScoreOps.h"
 
 namespace mlir::kvcache {
 
@@ -26,14 +27,18 @@ struct Facts {
   bool queriesAtEnd =
       false; ///< an end-of-event phase takes queries, or statistics of attention decide
   bool dropsBeforeEnd = false; ///< prefill itself takes rows out
-  bool artefacts = false; ///< that calibration makes
-  bool trained = false;   ///< artefacts from a file
+  bool artefacts = false;      ///< that calibration makes
+  bool trained = false;        ///< artefacts from a file
 };
 
 /// Statistics of attention that a column carries from prefill to a selection.
 bool usesStatistics(PhaseOp phase) {
   bool found = false;
-  phase.walk([&](AttendOp attend) { found = found || !attend.getStatistics().empty(); });
+  phase.walk([&](Operation *op) {
+    auto attend = dyn_cast<AttendOp>(op);
+    found = found || isa<ScoreAttentionOp, ScoreReduceOp>(op) ||
+            (attend && !attend.getStatistics().empty());
+  });
   return found;
 }
 
@@ -83,12 +88,8 @@ std::vector<std::string> legalityLabels(MethodOp method) {
   if (!facts.dropsBeforeEnd) {
     labels.push_back("chunked-prefill-honest");
   }
-  if (!facts.queriesAtEnd || !facts.dropsRows) {
-    labels.push_back("multi-turn-safe");
-  }
-  if (facts.queriesAtEnd && facts.dropsRows) {
-    labels.push_back("needs-question");
-  }
+  bool loses = facts.dropsRows || facts.rewritesRows;
+  labels.push_back(facts.queriesAtEnd && loses ? "needs-question" : "multi-turn-safe");
   if (facts.artefacts) {
     labels.push_back("needs-calibration");
   }
