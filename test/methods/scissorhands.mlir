@@ -7,7 +7,7 @@
 // CHECK: arith.cmpf olt
 // CHECK: kvcache.contract
 // CHECK: kvcache.phase decode
-// CHECK: kvcache.score.reduce sum {{.*}} mean [group] along [query]
+// CHECK: kvcache.score.reduce max {{.*}} mean [group] along [query]
 // CHECK: kvcache.phase select ({{.*}}) on(prompt_end, step_end)
 // CHECK: math.ctpop
 // CHECK: kvcache.select.complement
