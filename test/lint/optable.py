@@ -132,12 +132,12 @@ class Catalogue:
     def primitives(self, row):
         """What the ops of a composition come down to, in the order of the op table."""
         below = {names(op, "op")[0]: names(op, "comes down to") for op in self.ops if names(op, "op")}
-        reached, todo = set(), names(row, "composition")
-        while todo:
-            op = todo.pop()
+        reached, pending = set(), names(row, "composition")
+        while pending:
+            op = pending.pop()
             if op not in reached:
                 reached.add(op)
-                todo += [n for n in below.get(op, []) if n in below]
+                pending += [n for n in below.get(op, []) if n in below]
         leaves = [op for op in below if op in reached and not any(n in below for n in below[op])]
         return " ".join(f"`{op}`" for op in leaves) or "-"
 
