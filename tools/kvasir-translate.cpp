@@ -5,6 +5,7 @@
 #include "dialect/KVCacheDialect.h"
 #include "dialect/ScheduleOps.h"
 #include "frontends/MethodGraph.h"
+#include "frontends/MethodParser.h"
 #include "runtime/exec/Kvx.h"
 #include "targets/ExecutableTranslation.h"
 
@@ -65,14 +66,22 @@ static LogicalResult mlirToKvx(Operation *op, llvm::raw_ostream &output) {
   return success();
 }
 
-static LogicalResult methodToGraph(ModuleOp module, llvm::raw_ostream &output) {
+/// A method file is read as every command reads it: with the aliases of the prelude.
+static LogicalResult methodToGraph(const std::shared_ptr<llvm::SourceMgr> &source,
+                                   llvm::raw_ostream &output, MLIRContext *context) {
+  DialectRegistry registry;
+  registerDialects(registry);
+  context->appendDialectRegistry(registry);
+  const llvm::MemoryBuffer *file = source->getMemoryBuffer(source->getMainFileID());
+  FailureOr<OwningOpRef<ModuleOp>> module =
+      parseMethodText(*context, file->getBuffer(), file->getBufferIdentifier());
   proto::MethodGraph graph;
-  if (failed(exportMethodGraph(module, graph))) {
+  if (failed(module) || failed(exportMethodGraph(**module, graph))) {
     return failure();
   }
   std::string text;
   if (!google::protobuf::TextFormat::PrintToString(graph, &text)) {
-    return module.emitOpError("cannot be printed as protobuf text");
+    return (*module)->emitOpError("cannot be printed as protobuf text");
   }
   output << text;
   return success();
@@ -108,9 +117,8 @@ int main(int argc, char **argv) {
                                        kvxToMlir, registerDialects);
   TranslateFromMLIRRegistration writesKvx(
       "mlir-to-kvx", "an executable with its code to a .kvx file", mlirToKvx, registerDialects);
-  TranslateFromMLIRRegistration writesGraph("method-to-graph",
-                                            "methods to protobuf text (method_graph.proto)",
-                                            methodToGraph, registerDialects);
+  TranslateRegistration writesGraph("method-to-graph",
+                                    "methods to protobuf text (method_graph.proto)", methodToGraph);
   TranslateToMLIRRegistration readsGraph("graph-to-method",
                                          "protobuf text (method_graph.proto) to methods",
                                          graphToMethod, registerDialects);
