@@ -35,7 +35,6 @@ static SmallVector<ScalarName> logitNames(MLIRContext *context) {
 ParseResult AttendOp::parse(OpAsmParser &parser, OperationState &result) {
   OpAsmParser::UnresolvedOperand query, cache, at;
   ScalarClause clause;
-  FunctionType type;
   Builder &b = parser.getBuilder();
   if (parser.parseOperand(query) || parser.parseKeyword("over") || parser.parseOperand(cache)) {
     return failure();
@@ -58,22 +57,18 @@ ParseResult AttendOp::parse(OpAsmParser &parser, OperationState &result) {
     }
     result.addAttribute("stats", stats);
   }
-  SmallVector<OpAsmParser::UnresolvedOperand> operands{query, cache};
+  SmallVector<OpAsmParser::UnresolvedOperand, 1> optional;
   if (hasAt) {
-    operands.push_back(at);
+    optional.push_back(at);
   }
-  llvm::append_range(operands, clause.operands);
-  SMLoc loc = parser.getCurrentLocation();
-  if (parser.parseOptionalAttrDict(result.attributes) || parser.parseColonType(type) ||
-      parser.resolveOperands(operands, type.getInputs(), loc, result.operands)) {
+  FailureOr<ArrayRef<Type>> inputs =
+      parseAttentionOperands(parser, result, {query, cache}, optional, clause);
+  if (failed(inputs)) {
     return failure();
   }
-  result.addTypes(type.getResults());
-  int32_t inputs = static_cast<int32_t>(clause.operands.size());
-  result.addAttribute("operandSegmentSizes", b.getDenseI32ArrayAttr({1, 1, hasAt ? 1 : 0, inputs}));
   Region *region = result.addRegion();
-  return hasLogit ? parseScalarRegion(parser, clause, *region, logitNames(b.getContext()),
-                                      type.getInputs().take_back(inputs), b.getF32Type())
+  return hasLogit ? parseScalarRegion(parser, clause, *region, logitNames(b.getContext()), *inputs,
+                                      b.getF32Type())
                   : ParseResult(success());
 }
 
@@ -130,8 +125,9 @@ static LogicalResult verifyLogit(AttendOp op, CacheType cache, SmallVector<AxisA
       return failure();
     }
   }
-  for (Attribute stat :
-       op.getLogitBody() && op.getStatsAttr() ? op.getStatsAttr() : ArrayAttr::get(op.getContext(), {})) {
+  for (Attribute stat : op.getLogitBody() && op.getStatsAttr()
+                            ? op.getStatsAttr()
+                            : ArrayAttr::get(op.getContext(), {})) {
     if (cast<StatAttr>(stat).getKind() == "sum") { // C7
       return op.emitOpError("logit: expected no sums: they are of probabilities without it");
     }

@@ -374,6 +374,28 @@ ParseResult parseScalarRegion(OpAsmParser &parser, ScalarClause &clause, Region 
   return success();
 }
 
+FailureOr<ArrayRef<Type>>
+parseAttentionOperands(OpAsmParser &parser, OperationState &result,
+                       ArrayRef<OpAsmParser::UnresolvedOperand> queryAndCache,
+                       ArrayRef<OpAsmParser::UnresolvedOperand> optional,
+                       const ScalarClause &clause) {
+  SmallVector<OpAsmParser::UnresolvedOperand> operands(queryAndCache);
+  llvm::append_range(operands, optional);
+  llvm::append_range(operands, clause.operands);
+  FunctionType type;
+  SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseOptionalAttrDict(result.attributes) || parser.parseColonType(type) ||
+      parser.resolveOperands(operands, type.getInputs(), loc, result.operands)) {
+    return failure();
+  }
+  result.addTypes(type.getResults());
+  auto inputs = static_cast<int32_t>(clause.operands.size());
+  result.addAttribute("operandSegmentSizes",
+                      parser.getBuilder().getDenseI32ArrayAttr(
+                          {1, 1, static_cast<int32_t>(optional.size()), inputs}));
+  return type.getInputs().take_back(inputs);
+}
+
 void printScalarInputs(OpAsmPrinter &printer, OperandRange inputs) {
   if (!inputs.empty()) {
     printer << " (";
@@ -457,7 +479,7 @@ LogicalResult verifyScalarBody(Operation *op, Block &body, ArrayRef<Type> yielde
                                << scalarTypeOf(input) << ", got " << argument;
     }
   }
-  auto yield = dyn_cast<YieldOp>(body.back()); // C3
+  auto yield = dyn_cast<YieldOp>(body.back());                   // C3
   if (yield && llvm::is_contained(yield.getValues(), Value())) { // a reducer's candidate
     return op->emitOpError() << "expected the region to yield values";
   }

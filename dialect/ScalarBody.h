@@ -34,6 +34,12 @@ ParseResult parseScalarClause(OpAsmParser &parser, ScalarClause &clause);
 /// Fills `region`: expands the expression, whose names are `own` and the inputs, or parses the region.
 ParseResult parseScalarRegion(OpAsmParser &parser, ScalarClause &clause, Region &region, ArrayRef<ScalarName> own,
                               ArrayRef<Type> inputs, Type yielded);
+/// The end of an op over `query`, `cache`, one optional operand and the inputs of `clause`: attributes, functional type,
+/// operands and their segments. Returns the types of the inputs.
+FailureOr<ArrayRef<Type>> parseAttentionOperands(OpAsmParser &parser, OperationState &result,
+                                                 ArrayRef<OpAsmParser::UnresolvedOperand> queryAndCache,
+                                                 ArrayRef<OpAsmParser::UnresolvedOperand> optional,
+                                                 const ScalarClause &clause);
 /// Prints ` (%a, %b)` when there are inputs.
 void printScalarInputs(OpAsmPrinter &printer, OperandRange inputs);
 /// Checks that the region has the names' types, then the inputs' scalar types, as arguments and yields `yielded`.

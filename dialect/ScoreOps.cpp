@@ -46,7 +46,6 @@ ParseResult ScoreReduceOp::parse(OpAsmParser &parser, OperationState &result) {
   ScalarClause clause;
   OpAsmParser::UnresolvedOperand query, cache, lse;
   ArrayAttr axes;
-  FunctionType type;
   Builder &b = parser.getBuilder();
   if (parseWord(parser, fn) || parseScalarClause(parser, clause) || parser.parseKeyword("of") ||
       parser.parseOperand(query) || parser.parseKeyword("over") || parser.parseOperand(cache)) {
@@ -80,22 +79,17 @@ ParseResult ScoreReduceOp::parse(OpAsmParser &parser, OperationState &result) {
   }
   result.addAttribute("fn", fn);
   result.addAttribute("axes", axes);
-  SmallVector<OpAsmParser::UnresolvedOperand> operands{query, cache};
+  SmallVector<OpAsmParser::UnresolvedOperand, 1> optional;
   if (hasLse) {
-    operands.push_back(lse);
+    optional.push_back(lse);
   }
-  llvm::append_range(operands, clause.operands);
-  SMLoc loc = parser.getCurrentLocation();
-  if (parser.parseOptionalAttrDict(result.attributes) || parser.parseColonType(type) ||
-      parser.resolveOperands(operands, type.getInputs(), loc, result.operands)) {
+  FailureOr<ArrayRef<Type>> inputs =
+      parseAttentionOperands(parser, result, {query, cache}, optional, clause);
+  if (failed(inputs)) {
     return failure();
   }
-  result.addTypes(type.getResults());
-  int32_t inputs = static_cast<int32_t>(clause.operands.size());
-  result.addAttribute("operandSegmentSizes",
-                      b.getDenseI32ArrayAttr({1, 1, hasLse ? 1 : 0, inputs}));
   return parseScalarRegion(parser, clause, *result.addRegion(), probabilityNames(b.getContext()),
-                           type.getInputs().take_back(inputs), b.getF32Type());
+                           *inputs, b.getF32Type());
 }
 
 void ScoreReduceOp::print(OpAsmPrinter &printer) {
@@ -172,7 +166,8 @@ LogicalResult ScoreReduceOp::verify() {
   }
   auto attended = getLse() ? getLse().getDefiningOp<AttendOp>() : AttendOp();
   if (attended && (attended.getLogitBody() || attended.getAt())) { // C7
-    return emitOpError("lse: expected that of an attention without logit and at, whose probabilities these are");
+    return emitOpError(
+        "lse: expected that of an attention without logit and at, whose probabilities these are");
   }
   SmallVector<Type> own;
   for (auto [name, type] : probabilityNames(getContext())) {
