@@ -6,6 +6,7 @@
 
 #include "runtime/Artefacts.h"
 #include "runtime/io/Safetensors.h"
+#include "tools/commands/Command.h"
 
 #include <fmt/format.h>
 
@@ -194,22 +195,23 @@ Status loadTables(const rt::SafetensorsFile &file, rt::Execution &execution) {
     }
     StatusOr<std::vector<float>> values = numbersOf(file, it->first, it->second);
     KVCACHE_RETURN_IF_ERROR(values.status());
-    auto one = static_cast<size_t>(std::accumulate(shape->dims.begin(), shape->dims.end(),
-                                                   int64_t{1}, std::multiplies<>()));
+    auto one = static_cast<size_t>(
+        std::accumulate(shape->dims.begin(), shape->dims.end(), int64_t{1}, std::multiplies<>()));
     bool whole = values->size() == one;
     if (!whole && values->size() != one * static_cast<size_t>(layers)) {
-      return Status::badInput(fmt::format("{}: {}: expected {} elements for {} layers, or {}, got {}",
-                                          file.path(), it->first, one * static_cast<size_t>(layers),
-                                          layers, one, values->size()));
+      return Status::badInput(
+          fmt::format("{}: {}: expected {} elements for {} layers, or {}, got {}", file.path(),
+                      it->first, one * static_cast<size_t>(layers), layers, one, values->size()));
     }
-    if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) {
+    if (!std::all_of(values->begin(), values->end(),
+                     [](float value) { return std::isfinite(value); })) {
       return Status::badInput(file.path() + ": " + it->first + ": expected finite numbers");
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       auto from = values->begin() + (whole ? 0 : layer * static_cast<int64_t>(one));
-      KVCACHE_RETURN_IF_ERROR((*holder)->setArtefactValues(
-          static_cast<size_t>(shape - shapes.begin()), layer,
-          std::vector<float>(from, from + static_cast<int64_t>(one))));
+      KVCACHE_RETURN_IF_ERROR(
+          (*holder)->setArtefactValues(static_cast<size_t>(shape - shapes.begin()), layer,
+                                       std::vector<float>(from, from + static_cast<int64_t>(one))));
     }
   }
   return Status::ok();
@@ -258,6 +260,21 @@ Status loadArtefacts(const std::string &path, rt::Execution &execution) {
     }
   }
   return Status::ok();
+}
+
+void noteStatedArtefacts(rt::Execution &execution) {
+  ArtefactHolder *holder = execution.artefactHolder();
+  if (holder == nullptr || execution.needsCalibration()) {
+    return;
+  }
+  std::string names;
+  for (const rt::ArtefactShape &shape : holder->artefactShapes()) {
+    names += (names.empty() ? "'" : ", '") + shape.name + "'";
+  }
+  if (!names.empty()) {
+    printNote("note", "method '" + execution.methodName() + "': no file gives " + names +
+                          " (--artefacts), so every element has the value that the method states");
+  }
 }
 
 } // namespace kvcache::tools

@@ -27,6 +27,10 @@ rt::Status loadArtefacts(const std::string &path, rt::Execution &execution);
 /// has no such artefact, the number of elements differs, or one is not finite.
 rt::Status loadTables(const rt::SafetensorsFile &file, rt::Execution &execution);
 
+/// Says, as a note on stderr, which artefacts of an execution that needs no calibration hold the values its method
+/// states for want of a file; nothing when it has none. For callers that were given no file.
+void noteStatedArtefacts(rt::Execution &execution);
+
 /// The hash of the method that a file of artefacts belongs to. Bad input when it is no such file.
 rt::StatusOr<std::string> methodHashOfArtefacts(const std::string &path);
 

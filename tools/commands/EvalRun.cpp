@@ -60,7 +60,8 @@ private:
 /// Bytes of a sequence that holds a recorded prompt, compressed to `tokens`.
 StatusOr<int64_t> bytesWith(rt::Execution &execution, const rt::PromptRecording &recording,
                             int64_t tokens) {
-  StatusOr<std::unique_ptr<rt::Sequence>> sequence = execution.createSequence({tokens, 0, recording.requests});
+  StatusOr<std::unique_ptr<rt::Sequence>> sequence =
+      execution.createSequence({tokens, 0, recording.requests});
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   rt::SequenceRun run;
   run.sequence = sequence->get();
@@ -184,6 +185,11 @@ Status EvalRun::useArtefacts() {
     }
     KVCACHE_RETURN_IF_ERROR(loadArtefacts(path, *method->execution));
     method->artefacts = checksumOfArtefacts(*method->execution);
+  }
+  for (const rt::EvalMethod &method : methods_) {
+    if (method.artefacts.empty()) {
+      noteStatedArtefacts(*method.execution);
+    }
   }
   return Status::ok();
 }

@@ -53,11 +53,13 @@ public:
                    "A text file to calibrate from; the first prompt otherwise");
     app.add_option("--artefacts", artefacts_,
                    "What `kvasir calibrate` wrote for this method, instead of calibrating");
-    app.add_option("--request", requests_,
-                   "A table that comes with the prompt, NAME=NUMBER,NUMBER,..; repeat it for several")
+    app.add_option(
+           "--request", requests_,
+           "A table that comes with the prompt, NAME=NUMBER,NUMBER,..; repeat it for several")
         ->allow_extra_args(false)
         ->take_all();
-    app.add_flag("--verify", verify_, "Compare with a run of the same prompts by the reference target alone");
+    app.add_flag("--verify", verify_,
+                 "Compare with a run of the same prompts by the reference target alone");
   }
 
   Status run(const CommonOptions &common, CommandReport &report) override {
@@ -132,6 +134,9 @@ private:
       if (!calibration_.empty() && !warned_) {
         printNote("note",
                   "method '" + request.method + "' has nothing to calibrate: --calib is not used");
+      }
+      if (!warned_) {
+        noteStatedArtefacts(**execution);
       }
       warned_ = true;
       return execution;
