@@ -158,6 +158,30 @@ public:
   virtual Status prefill(int64_t layer, const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows) = 0;
   /// As `prefill` without the attention output.
   virtual Status ingest(int64_t layer, const std::vector<Sequence *> &sequences, const std::vector<LayerRows> &rows) = 0;
+  /// True when the prompt passes through the layers as one chunk and thins out on its way: after `prefill` of a layer,
+  /// `passedRows` are the rows of that call that the next layer sees.
+  virtual bool thinsPrompt() const { return false; }
+  /// Rows of the last `prefill` of `layer`, ascending, that go on; all of them where the method drops none there.
+  virtual StatusOr<std::vector<int64_t>> passedRows(int64_t /*layer*/, const Sequence & /*sequence*/) const {
+    return Status::internal("the method drops no rows of the prompt");
+  }
+  /// True when the prompt is fed a second time, behind itself (positions T .. 2T - 1), by `probe` before `promptEnd`.
+  virtual bool needsProbe() const { return false; }
+  /// As `prefill` for rows of the second pass: they see the prompt and each other, and are gone before `promptEnd` scores.
+  virtual Status probe(int64_t /*layer*/, const std::vector<Sequence *> & /*sequences*/, const std::vector<LayerRows> & /*rows*/) {
+    return Status::internal("the method makes no second pass over the prompt");
+  }
+  /// Tokens to draft before `promptEnd`; 0 = none. The caller decodes them greedily on the cache of `startDraft` and hands
+  /// their queries over with `setDraftQueries`.
+  virtual int64_t draftSteps() const { return 0; }
+  /// A throw-away copy of a prompt, compressed as the draft phase says, ready for `decode` and `stepEnd`.
+  virtual StatusOr<std::unique_ptr<Sequence>> startDraft(const Sequence & /*prompt*/) {
+    return Status::internal("the method drafts nothing");
+  }
+  /// Queries [rows, Hq, D] of the drafted tokens in one layer, after RoPE; fewer than draftSteps() after an end of text.
+  virtual Status setDraftQueries(int64_t /*layer*/, Sequence & /*sequence*/, int64_t /*rows*/, const float * /*q*/) {
+    return Status::internal("the method drafts nothing");
+  }
   /// Scores, allocates, selects and compresses all layers, then commits. Once per sequence: after it, prefill and ingest
   /// are refused, because rows may be coded.
   virtual Status promptEnd(const std::vector<Sequence *> &sequences) = 0;
