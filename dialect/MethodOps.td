@@ -103,11 +103,19 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     `on` names triggers, `when` a parameter value without which the phase does not exist. With `scope(model)` the
     phase runs once for all layers, after the layer-scoped ones before it: what exists for each layer (score, budget,
     keep, artefacts) has the axis `layer:L` in front there, and phases after it see their layer's part.
+    `probe`: the prompt is fed a second time, behind itself, in chunks; like prefill it appends rows, attends and may change
+    columns, but the rows it appended are gone before the prompt ends. There `length` and `prompt_length` are those of the
+    prompt. `draft`: at the end of a prompt, makes a copy of the caches that is thrown away: every cache, with the rows of `keep`
+    where the phase yields that, else as the phase yields them. `draft_queries(n)` are queries, at most n rows, of the tokens that
+    are decoded on that copy; without `n` tokens to draft there is no copy.
     (C1) kinds are distinct and known; (C2) every block argument has a binding with a known role, and only
-    `last_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
+    `last_queries`, `draft_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
     and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
     `except` names a list parameter; (C6) the parameter of `when` exists and has a value of that kind; (C7) only
-    calibrate, allocate and select have model scope, and they take no rows of an event and no cache there.
+    calibrate, allocate and select have model scope, and they take no rows of an event and no cache there; (C8) a probe has no
+    triggers, takes no rows of a request, and yields `out` and states alone; (C9) a draft has no triggers, takes no rows of an
+    event, and yields `keep` or caches; (C10) only phases score, allocate and select take draft_queries, of a method that has a
+    draft.
   }];
   let arguments = (ins StrArrayAttr:$kinds, KVCache_BindingArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
                        OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition,
@@ -130,9 +138,14 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
 def KVCache_NextOp : KVCache_Op<"next", [HasParent<"PhaseOp">, Terminator, Pure]> {
   let summary = "ends a phase: named results and new values of states";
   let description = [{
-    Names: `out`, `score`, `budget`, `keep`, and `@symbol` of a state or an artefact. New values of
+    Names: `out`, `score`, `budget`, `keep`, `rows`, and `@symbol` of a state or an artefact. New values of
     states are committed: storage invariants (exact rows, blocks) are restored at the end of the event.
-    (C1) names are known and distinct; (C2) symbols are states or artefacts and the values have their type.
+    `rows` of a phase prefill: the rows of the event that the next layer sees, the newest among them. Such a prompt passes
+    through the layers as one chunk; of the roles, `length` and `step` count the rows of the layer, and `prompt_length`
+    those of the first one.
+    (C1) names are known and distinct; (C2) symbols are states or artefacts and the values have their type; (C3) `rows`
+    is yielded by a phase that is prefill alone and has no chunks(n), as a selection along its one axis, of kind query; (C4)
+    with it no phase of the method takes a request table along rows.
   }];
   let arguments = (ins ArrayAttr:$names, Variadic<KVCache_Any>:$values);
   let hasCustomAssemblyFormat = 1;

@@ -28,6 +28,8 @@ void printBindings(OpAsmPrinter &printer, Block &block, ArrayAttr bindings);
 /// Checks that `symbol` is a state, parameter or artefact of the type `found`.
 LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAttr symbol,
                                 Type found);
+/// Checks what the kinds probe and draft, and queries of drafted tokens, ask for.
+LogicalResult verifySecondLook(PhaseOp phase, MethodOp method);
 /// Checks the `encode` entries of a state.
 LogicalResult verifyEncoders(StateOp state);
 

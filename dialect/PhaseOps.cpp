@@ -16,19 +16,23 @@ namespace mlir::kvcache {
 
 static constexpr StringLiteral phaseKinds[] = {
     "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query",
+    "probe", "draft",
     // programs, which replace phases at the decomposed stage
-    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end"};
+    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end", "draft_end"};
 static constexpr StringLiteral roles[] = {"query",  "key",    "value",  "pos",    "last_queries",
                                           "length", "rows",   "layer",  "layers", "budget",
                                           "score",  "keep",   "symbol", "ids",    "prompt_length",
-                                          "step",   "request"};
+                                          "step",   "request", "draft_queries"};
 
 /// Roles that name how many rows, or which table, they mean.
-static bool takesArgument(StringRef role) { return role == "last_queries" || role == "request"; }
+static bool takesArgument(StringRef role) {
+  return role == "last_queries" || role == "draft_queries" || role == "request";
+}
 
 /// Roles that exist for each layer and each event only.
 static bool isRowRole(StringRef role) {
-  return llvm::is_contained({"query", "key", "value", "pos", "ids", "last_queries", "layer"}, role);
+  return llvm::is_contained(
+      {"query", "key", "value", "pos", "ids", "last_queries", "draft_queries", "layer"}, role);
 }
 
 bool PhaseOp::hasKind(StringRef kind) {
@@ -37,7 +41,7 @@ bool PhaseOp::hasKind(StringRef kind) {
 }
 
 bool isResultRole(StringRef name) {
-  return llvm::is_contained({"out", "score", "budget", "keep"}, name);
+  return llvm::is_contained({"out", "score", "budget", "keep", "rows"}, name);
 }
 
 bool isEventRole(StringRef role) {
@@ -376,7 +380,7 @@ LogicalResult PhaseOp::verify() {
   for (StringAttr kind : getKinds().getAsRange<StringAttr>()) { // C1
     if (!llvm::is_contained(phaseKinds, kind.getValue()) || !seen.insert(kind.getValue()).second) {
       return emitOpError() << "expected distinct kinds among calibrate, prefill, decode, score, "
-                              "allocate, select, compress and query, got '"
+                              "allocate, select, compress, query, probe and draft, got '"
                            << kind.getValue() << "'";
     }
   }
@@ -390,12 +394,12 @@ LogicalResult PhaseOp::verify() {
         !hasBase(method)) { // C2
       return emitOpError() << "unknown role '" << binding.getRole()
                            << "', expected query, key, value, pos, ids, last_queries(n), "
-                              "request(name), length, prompt_length, step, rows, layer, "
+                              "draft_queries(n), request(name), length, prompt_length, step, rows, layer, "
                               "layers, budget, score, keep, a symbol or a result that a phase of "
                               "the method yields";
     }
     if (takesArgument(binding.getRole()) != (binding.getArgument() && !binding.getSymbol())) { // C2
-      return emitOpError() << "expected last_queries(n) or request(name), and no argument of "
+      return emitOpError() << "expected last_queries(n), draft_queries(n) or request(name), and no argument of "
                               "other roles, got '"
                            << binding.str() << "'";
     }
@@ -435,6 +439,9 @@ LogicalResult PhaseOp::verify() {
   if (getModelScope() && !hasKind("calibrate") && !hasKind("allocate") && !hasKind("select") &&
       !hasKind("prompt_model")) { // C7
     return emitOpError() << "scope(model): expected a phase calibrate, allocate or select";
+  }
+  if (failed(verifySecondLook(*this, method))) {
+    return failure();
   }
   return verifyCondition(*this, getCondition()); // C6
 }
@@ -499,6 +506,38 @@ void NextOp::print(OpAsmPrinter &printer) {
   printer.printOptionalAttrDict((*this)->getAttrs(), {"names"});
 }
 
+/// C3, C4 of a phase that says which rows the next layer sees.
+static LogicalResult verifyPassedRows(NextOp next, MethodOp method, Type type) {
+  auto phase = next->getParentOfType<PhaseOp>();
+  auto rows = dyn_cast<IndexSetType>(type);
+  bool alone =
+      phase.getKinds().size() == 1 && (phase.hasKind("prefill") || phase.hasKind("ingest"));
+  if (!alone || phase.getTriggers()) { // C3
+    return next.emitOpError()
+           << "rows: expected a phase that is prefill alone and takes its prompt at once";
+  }
+  if (!rows || rows.getAxes().size() != 1 || rows.getAxes().front().getKind() != "query" ||
+      StringRef(rows.getDomain()).split('.').first != "query") { // C3
+    return next.emitOpError() << "rows: expected a selection of rows of the event, as "
+                                 "!kvcache.index<query.keep:? of query>, got "
+                              << type;
+  }
+  for (auto other : method.getBody().front().getOps<PhaseOp>()) {
+    for (auto [binding, argument] : llvm::zip(other.getBindings().getAsRange<BindingAttr>(),
+                                              other.getBlock().getArgumentTypes())) {
+      auto table = dyn_cast<AxisTensorType>(argument);
+      bool ofRows = table && (findAxisOfKind(table.getAxes(), "query") ||
+                              findAxisOfKind(table.getAxes(), "token"));
+      if (binding.getRole() == "request" && ofRows) { // C4
+        return next.emitOpError()
+               << "rows: layers see different rows, expected no table along rows, got '"
+               << binding.str() << "'";
+      }
+    }
+  }
+  return success();
+}
+
 LogicalResult NextOp::verify() {
   auto method = (*this)->getParentOfType<MethodOp>();
   if (getNames().size() != getValues().size()) { // C1
@@ -514,12 +553,16 @@ LogicalResult NextOp::verify() {
     if (word && !isResultRole(word.getValue()) &&
         (isEventRole(word.getValue()) ||
          (!anyTakes(method, word.getValue()) && !hasBase(method)))) { // C1
-      return emitOpError() << "expected a result out, score, budget, keep, @symbol or one that a "
+      return emitOpError() << "expected a result out, score, budget, keep, rows, @symbol or one that a "
                               "phase of the method takes, got '"
                            << word.getValue() << "'";
     }
     if (!seen.insert(name).second) { // C1
       return emitOpError() << "result " << name << " appears twice";
+    }
+    if (word && word.getValue() == "rows" &&
+        failed(verifyPassedRows(*this, method, value.getType()))) {
+      return failure();
     }
     if (auto symbol = dyn_cast<FlatSymbolRefAttr>(name)) { // C2
       if (isa_and_nonnull<ParamOp>(lookupInMethod(method, symbol))) {

@@ -23,14 +23,16 @@ using ::kvcache::abi::ElementType;
 static constexpr StringLiteral programKinds[] = {"prefill",      "ingest",       "decode",
                                                  "prompt_score", "prompt_model", "prompt_end",
                                                  "step_end",     "attend",       "read",
-                                                 "calibrate"};
+                                                 "calibrate",    "probe",        "draft_end"};
 static constexpr StringLiteral slotRoles[] = {"none",   "length",  "layer",      "layers",
                                               "budget", "rows",    "store_rows", "window_rows",
-                                              "seed",   "constant", "prompt_length", "step", "tensor_extent"};
+                                              "seed",   "constant", "prompt_length", "step", "tensor_extent",
+                                              "draft_rows"};
 static constexpr StringLiteral bufferRoles[] = {
     "transient", "query", "key",          "value",          "key_pre", "positions",
     "out",       "lse",   "last_queries", "last_positions", "tensor",  "rope_inv_freq",
-    "request", "request_rows", "request_size", "ids"};
+    "request", "request_rows", "request_size", "ids", "draft_queries", "draft_positions",
+    "passed",    "passed_rows"};
 
 bool isSlotType(Type type) {
   auto memref = dyn_cast<MemRefType>(type);
@@ -96,6 +98,11 @@ LogicalResult ExecutableOp::verify() {
   if (frequencies != 0 && frequencies != signedOf(getHeadDim()) / 2) { // C3
     return emitOpError() << "expects " << getHeadDim() / 2 << " RoPE frequencies, got "
                          << frequencies;
+  }
+  bool drafts = llvm::any_of(getBody().getOps<ProgramOp>(),
+                             [](ProgramOp program) { return program.getKind() == "draft_end"; });
+  if (drafts != (getDraftSteps().value_or(0) > 0)) { // C4
+    return emitOpError() << "expects draft_steps with a program draft_end alone";
   }
   return success();
 }
@@ -196,9 +203,10 @@ LogicalResult SlotOp::verify() {
   }
   bool extent = getRole() == "tensor_extent", rows = getRole() == "store_rows";
   if ((rows || extent) != getSource().has_value() ||
-      (getRole() == "constant" || extent) != getValue().has_value()) { // C2
+      ((getRole() == "constant" || extent) != getValue().has_value() &&
+       getRole() != "window_rows")) { // C2
     return emitOpError("expects a source with the roles store_rows and tensor_extent alone, and a "
-                       "value with the roles constant and tensor_extent alone");
+                       "value with the roles constant, tensor_extent and window_rows alone");
   }
   if (rows) { // C2
     return checkStore(*this, *getSource());

@@ -29,12 +29,13 @@ def KVCache_ExecutableOp : KVCache_Op<"executable", [IsolatedFromAbove, NoTermin
     - (C1) the extents of the geometry are at least 1, and the query heads are a multiple of the KV heads
     - (C2) `act` is an element type
     - (C3) there are RoPE frequencies for half the head dimension, or none
+    - (C4) tokens are drafted exactly where there is a program `draft_end`
   }];
   let arguments = (ins StrAttr:$target, I64Attr:$layers, I64Attr:$query_heads, I64Attr:$kv_heads, I64Attr:$head_dim,
                        StrAttr:$act, OptionalAttr<I64Attr>:$sliding_window,
                        OptionalAttr<DenseF32ArrayAttr>:$rope_inv_freq, UnitAttr:$token_budget,
                        OptionalAttr<StrAttr>:$budget_refusal, OptionalAttr<I64Attr>:$needed_query_rows,
-                       UnitAttr:$pre_rope_keys);
+                       UnitAttr:$pre_rope_keys, OptionalAttr<I64Attr>:$draft_steps);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     $target `layers` $layers `query_heads` $query_heads `kv_heads` $kv_heads `head_dim` $head_dim `act` $act
@@ -147,14 +148,15 @@ def KVCache_ProgramOp : KVCache_Op<"program", [HasParent<"ExecutableOp">, Isolat
 def KVCache_SlotOp : KVCache_Op<"slot", [HasParent<"ProgramOp">, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames"]>]> {
   let summary = "a 64-bit cell of a program, and what it holds at the start";
   let description = [{
-    `none` waits for a step to write it; `constant` holds `value`; `store_rows` the largest row count over heads of a
+    `none` waits for a step to write it; `constant` holds `value`; `window_rows` counts the last queries held, at most
+    `value` where it has one; `store_rows` the largest row count over heads of a
     store; `tensor_extent` extent number `value` of what is carried for one layer; the other roles are numbers of the event
     (docs/architecture.md).
 
     Constraints:
     - (C1) the role is known
     - (C2) `store_rows` names a store and `tensor_extent` a carried tensor, which exist; `constant` and `tensor_extent`
-      have a value
+      have a value, `window_rows` may have one
   }];
   let arguments = (ins StrAttr:$role, OptionalAttr<FlatSymbolRefAttr>:$source, OptionalAttr<I64Attr>:$value);
   let results = (outs KVCache_Slot:$slot);
@@ -166,7 +168,8 @@ def KVCache_BufferOp : KVCache_Op<"buffer", [HasParent<"ProgramOp">, AttrSizedOp
                                              DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames"]>]> {
   let summary = "a dense row-major tensor of a program";
   let description = [{
-    The role says who provides it; a `transient` buffer is memory from its first use on. `in` puts a transient buffer
+    The role says who provides it; a `transient` buffer is memory from its first use on, and so are `passed` and
+    `passed_rows`, which say after a prefill what the next layer sees. `in` puts a transient buffer
     into the memory of another one, which is at least as large whenever both have extents (kvcache-share-buffers).
 
     Constraints:

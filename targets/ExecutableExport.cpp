@@ -90,6 +90,7 @@ void Exporter::geometry() {
   to_.set_has_token_budget(from_.getTokenBudget());
   to_.set_budget_refusal(text(from_.getBudgetRefusal()));
   to_.set_needed_query_rows(number(from_.getNeededQueryRows()));
+  to_.set_draft_steps(number(from_.getDraftSteps()));
   to_.set_needs_pre_rope_keys(from_.getPreRopeKeys());
 }
 

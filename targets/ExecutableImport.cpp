@@ -123,7 +123,8 @@ FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
                                   : b_.getDenseF32ArrayAttr(SmallVector<float>(
                                         g.rope_inv_freq().begin(), g.rope_inv_freq().end())),
       unit(from_.has_token_budget()), optional(from_.budget_refusal()),
-      nonZero(from_.needed_query_rows()), unit(from_.needs_pre_rope_keys()));
+      nonZero(from_.needed_query_rows()), unit(from_.needs_pre_rope_keys()),
+      nonZero(from_.draft_steps()));
   Block &body = executable.getBody().emplaceBlock();
   b_.setInsertionPointToEnd(&body);
   if (failed(declare())) {

@@ -27,6 +27,8 @@ struct Facts {
   bool queriesAtEnd =
       false; ///< an end-of-event phase takes queries, or statistics of attention decide
   bool dropsBeforeEnd = false; ///< prefill itself takes rows out
+  bool thinsPrompt = false;    ///< layers pass on fewer rows of the prompt than they see
+  bool extraPass = false;      ///< the model runs again before the prompt ends
   bool artefacts = false;      ///< that calibration makes
   bool trained = false;        ///< artefacts from a file
 };
@@ -45,6 +47,10 @@ bool usesStatistics(PhaseOp phase) {
 Facts factsOf(MethodOp method) {
   Facts facts;
   for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    facts.extraPass = facts.extraPass || phase.hasKind("probe") || phase.hasKind("draft");
+    if (phase.hasKind("draft")) {
+      continue; // what it takes out is missing from a copy alone
+    }
     bool ends = endsEvent(phase);
     phase.walk([&](GatherOp gather) {
       if (!isa<CacheType>(gather.getType())) {
@@ -54,6 +60,11 @@ Facts factsOf(MethodOp method) {
       facts.keepsPerHead = facts.keepsPerHead || findAxisOfKind(axesOf(gather.getAt()), "head");
       facts.dropsBeforeEnd = facts.dropsBeforeEnd || phase.hasKind("prefill");
     });
+    phase.walk([&](NextOp next) {
+      bool passes = static_cast<bool>(next.getValueFor("rows"));
+      facts.thinsPrompt = facts.thinsPrompt || passes;
+      facts.dropsBeforeEnd = facts.dropsBeforeEnd || passes;
+    });
     phase.walk([&](SetColumnOp set) {
       for (StringAttr column : set.getColumns().getAsRange<StringAttr>()) {
         facts.rewritesRows =
@@ -62,9 +73,10 @@ Facts factsOf(MethodOp method) {
     });
     if (ends) {
       for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
-        facts.queriesAtEnd = facts.queriesAtEnd || binding.getRole() == "last_queries";
+        facts.queriesAtEnd = facts.queriesAtEnd || binding.getRole() == "last_queries" ||
+                             binding.getRole() == "draft_queries";
       }
-    } else if (phase.hasKind("prefill")) {
+    } else if (phase.hasKind("prefill") || phase.hasKind("probe")) {
       facts.queriesAtEnd = facts.queriesAtEnd || usesStatistics(phase);
     }
   }
@@ -88,8 +100,11 @@ std::vector<std::string> legalityLabels(MethodOp method) {
   if (!facts.dropsBeforeEnd) {
     labels.push_back("chunked-prefill-honest");
   }
-  bool loses = facts.dropsRows || facts.rewritesRows;
+  bool loses = facts.dropsRows || facts.rewritesRows || facts.thinsPrompt;
   labels.push_back(facts.queriesAtEnd && loses ? "needs-question" : "multi-turn-safe");
+  if (facts.extraPass) {
+    labels.push_back("needs-extra-pass");
+  }
   if (facts.artefacts) {
     labels.push_back("needs-calibration");
   }

@@ -7,6 +7,7 @@
 //   query             attend over the cache, not causal
 //   select            top-k(score, budget), where a score phase exists
 //   compress          gather(keep) of every cache state, where a select phase exists
+//   draft             the same gathers, where the phase yields keep
 
 #include "passes/compose/Compose.h"
 
@@ -46,6 +47,9 @@ public:
     }
     if (has("select") && !has("compress")) {
       addCompress();
+    }
+    if (PhaseOp draft = find("draft"); draft && draft.getNext().getValueFor("keep")) {
+      completeDraft(draft);
     }
     return success();
   }
@@ -270,6 +274,28 @@ private:
       results.emplace_back("@" + state.getSymName().str(), kept);
     }
     next(b, results);
+  }
+
+  /// Ends a draft with the caches that its `keep` makes.
+  void completeDraft(PhaseOp draft) {
+    NextOp last = draft.getNext();
+    Value keep = last.getValueFor("keep");
+    OpBuilder b(last);
+    SmallVector<Attribute> bindings(draft.getBindings().getValue());
+    std::vector<std::pair<std::string, Value>> results;
+    for (StateOp state : states()) {
+      std::string name = "@" + state.getSymName().str();
+      Value cache = draft.getArgumentFor(name);
+      if (!cache) {
+        cache = draft.getBlock().addArgument(state.getType(), method_.getLoc());
+        bindings.push_back(symbol(state.getSymName()));
+      }
+      results.emplace_back(
+          name, GatherOp::create(b, method_.getLoc(), state.getType(), cache, keep));
+    }
+    next(b, results);
+    last.erase();
+    draft.setBindingsAttr(builder_.getArrayAttr(bindings));
   }
 
   MethodOp method_;

@@ -39,6 +39,18 @@ SmallVector<PhaseOp> phasesAt(MethodOp method, StringRef event) {
   return due;
 }
 
+int64_t draftSteps(MethodOp method) {
+  int64_t steps = 0;
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+      if (binding.getRole() == "draft_queries") {
+        steps = std::max(steps, cast<IntegerAttr>(binding.getArgument()).getInt());
+      }
+    }
+  }
+  return steps;
+}
+
 PromptEnd promptEndOf(MethodOp method) {
   PromptEnd end;
   SmallVector<PhaseOp> due = phasesAt(method, "prompt_end");

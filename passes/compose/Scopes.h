@@ -13,6 +13,9 @@ namespace mlir::kvcache {
 /// their order. Without triggers a phase runs at the end of the prompt.
 SmallVector<PhaseOp> phasesAt(MethodOp method, StringRef event);
 
+/// The most rows of draft_queries that a phase of a specialized method takes: how many tokens are drafted.
+int64_t draftSteps(MethodOp method);
+
 /// What ends a prompt around its phases of model scope: those of each layer before, those of all
 /// layers, those of each layer behind. Without phases of model scope all are behind.
 struct PromptEnd {

@@ -109,7 +109,8 @@ private:
   FailureOr<Value> valueOf(PhaseOp phase, BindingAttr binding, Type type) {
     StringRef role = binding.getRole();
     if (!binding.getSymbol()) {
-      Value made = results_.lookup(role);
+      // What prefill yields as `rows` goes to its caller; as a role, rows is their number.
+      Value made = role == "rows" ? Value() : results_.lookup(role);
       Type known = made ? made.getType() : carried_.lookup(role);
       if (known && known != type) {
         return phase.emitError() << "phase takes '" << role << "' as " << type
@@ -372,9 +373,10 @@ LogicalResult formPrograms(MethodOp method) {
     StringRef from, program;
     SmallVector<StringRef> results;
   };
-  const Single singles[] = {{"prefill", "prefill", {"out"}},
-                            {"prefill", "ingest", {}},
+  const Single singles[] = {{"prefill", "prefill", {"out", "rows"}},
+                            {"prefill", "ingest", {"rows"}},
                             {"decode", "decode", {"out"}},
+                            {"probe", "probe", {"out"}},
                             {"query", "attend", {"out"}},
                             {"calibrate", "calibrate", {}}};
   for (const Single &single : singles) {
@@ -390,6 +392,10 @@ LogicalResult formPrograms(MethodOp method) {
     if (single.from == "prefill") {
       former.setTriggers(source.front().getTriggersAttr()); // chunks(n)
     }
+  }
+  SmallVector<PhaseOp> draft = ofKind("draft");
+  if (draftSteps(method) > 0 && failed(formEvent(method, "draft_end", draft, {}))) {
+    return failure();
   }
   SmallVector<PhaseOp> stepEnd = phasesAt(method, "step_end");
   if (failed(formPromptEnd(method)) || failed(formEvent(method, "step_end", stepEnd, {}))) {

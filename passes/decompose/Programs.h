@@ -13,6 +13,8 @@ class MethodOp;
 /// Replaces the phases of a specialized method by programs, which are phases of these kinds:
 ///   prefill, decode   as written
 ///   ingest            prefill without its attention output and all that only served it
+///   probe             as written
+///   draft_end         the draft phase, where tokens are drafted
 ///   attend            the query phase
 ///   prompt_end, step_end   score, allocate, select, compress of this event in a row; phases on
 ///                     `longer(@state, budget)` stand inside an scf.if on the row count

@@ -42,7 +42,7 @@ LogicalResult checkComposed(MethodOp method) {
 LogicalResult checkWindows(MethodOp method) {
   for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
     for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
-      bool window = binding.getRole() == "last_queries";
+      bool window = binding.getRole() == "last_queries" || binding.getRole() == "draft_queries";
       if (window && !isa<IntegerAttr>(binding.getArgument())) {
         return phase.emitOpError() << "expected a number or an integer parameter in '"
                                    << binding.str() << "'";

@@ -211,7 +211,13 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
   if (from.role() == proto::Buffer::ROPE_INV_FREQ && to_.geometry_.ropeInvFreq.empty()) {
     return bad("it uses RoPE frequencies, the geometry has none");
   }
-  bool written = loaded.role == proto::Buffer::TRANSIENT || loaded.role == proto::Buffer::OUT ||
+  if (isMade(loaded.role) && loaded.role != proto::Buffer::TRANSIENT) {
+    bool takesPrompt = program_->kind == proto::Program::PREFILL || program_->kind == proto::Program::INGEST;
+    if (!takesPrompt || loaded.elem != ElementType::I32 || loaded.dims.size() != 1 || program_->uses(loaded.role)) {
+      return bad("buffer '" + loaded.name + "' cannot tell which rows the next layer sees");
+    }
+  }
+  bool written = isMade(loaded.role) || loaded.role == proto::Buffer::OUT ||
                  loaded.role == proto::Buffer::LSE || loaded.role == proto::Buffer::TENSOR;
   if (loaded.zeroed && !written) {
     return bad("it clears its input '" + loaded.name + "'");

@@ -5,6 +5,7 @@
 
 #include "runtime/exec/Executor.h"
 
+#include "runtime/PassedRows.h"
 #include "runtime/RowChunks.h"
 #include "runtime/exec/Kvx.h"
 
@@ -156,6 +157,9 @@ void CompiledExecution::record(CompiledSequence &sequence, int64_t layer, const 
     sequence.appended_.insert(sequence.appended_.end(), rows.positions, rows.positions + rows.rows);
   }
   state.length += rows.rows;
+  if (thinsPrompt() && !sequence.promptEnded_) {
+    sequence.requests_.promptLength = sequence.length();
+  }
   if (keepsQueries) {
     state.recent.append(rows.rows, rows.q, rows.positions);
   }
@@ -185,7 +189,8 @@ Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
   KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
   KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
   bool decoding = kind == proto::Program::DECODE;
-  bool keepsQueries = neededQueryRows() != 0 && (!decoding || stepsLookBack_);
+  bool probing = kind == proto::Program::PROBE;
+  bool keepsQueries = neededQueryRows() != 0 && !probing && (!decoding || stepsLookBack_);
   if (rows.size() != sequences.size() || executable().programs(kind, layer).empty()) {
     return Status::badInput(rows.size() != sequences.size()
                                 ? "expected rows for " + std::to_string(sequences.size()) +
@@ -195,7 +200,7 @@ Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
   }
   for (const LayerRows &r : rows) {
     KVCACHE_RETURN_IF_ERROR(checkRows(layer, r, false));
-    if ((decoding && r.rows != 1) || (keepsQueries && r.q == nullptr)) {
+    if ((decoding && r.rows != 1) || ((keepsQueries || probing) && r.q == nullptr)) {
       return Status::badInput("layer " + std::to_string(layer) + ": " +
                               (decoding && r.rows != 1
                                    ? "decode takes 1 row, got " + std::to_string(r.rows)
@@ -204,12 +209,17 @@ Status CompiledExecution::feed(proto::Program::Kind kind, int64_t layer,
   }
   if (!decoding) {
     KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
+    KVCACHE_RETURN_IF_ERROR(checkThinned(layer, rows));
   }
   items_.clear();
   for (size_t i = 0; i < batch_.size(); ++i) {
     if (rows[i].rows > 0) {
       batch_[items_.size()] = batch_[i];
-      record(*batch_[i], layer, rows[i], keepsQueries);
+      if (probing) {
+        batch_[i]->layers_[layer]->beginProbe();
+      } else {
+        record(*batch_[i], layer, rows[i], keepsQueries);
+      }
       batch_[i]->layers_[layer]->decodeReadBytes = 0;
       items_.push_back(batch_[i]->item(layer, rows[i]));
     }
@@ -242,8 +252,49 @@ Status CompiledExecution::runPrograms(proto::Program::Kind kind, int64_t layer) 
       }
     }
     KVCACHE_RETURN_IF_ERROR(status);
+    for (size_t i = 0; i < batch_.size() && program->uses(proto::Buffer::PASSED); ++i) {
+      Status passed = takePassed(*program, layer, i);
+      batch_[i]->broken_ = passed.isOk() ? batch_[i]->broken_ : passed;
+      KVCACHE_RETURN_IF_ERROR(passed);
+    }
   }
   return Status::ok();
+}
+
+/// Where layers pass on fewer rows than they see: each gets its prompt at once, and what the one before it passed on.
+Status CompiledExecution::checkThinned(int64_t layer, const std::vector<LayerRows> &rows) const {
+  for (size_t i = 0; i < batch_.size() && thinsPrompt(); ++i) {
+    const auto &layers = batch_[i]->layers_;
+    int64_t expected = layer == 0 ? -1 : static_cast<int64_t>(layers[layer - 1]->passed.size());
+    KVCACHE_RETURN_IF_ERROR(
+        checkThinnedFeed(methodName(), layer, layers[layer]->length, rows[i].rows, expected));
+  }
+  return Status::ok();
+}
+
+/// Keeps which rows the program that has just run, as item `index` of the batch, passes on.
+Status CompiledExecution::takePassed(const LoadedProgram &program, int64_t layer, size_t index) {
+  Frame &frame = core_->runner.frame(index);
+  int32_t rows = program.buffer(proto::Buffer::PASSED), count = program.buffer(proto::Buffer::PASSED_ROWS);
+  int64_t most = frame.bufferBytes(rows) / static_cast<int64_t>(sizeof(int32_t));
+  const auto *chosen = static_cast<const int32_t *>(frame.used(rows));
+  const auto *number = count < 0 ? nullptr : static_cast<const int32_t *>(frame.used(count));
+  if (chosen == nullptr || number == nullptr || *number < 0 || *number > most) {
+    return Status::internal("the prefill of method '" + methodName() + "' does not tell its rows");
+  }
+  std::vector<int64_t> &passed = batch_[index]->layers_[layer]->passed;
+  passed.assign(chosen, chosen + *number);
+  return checkPassedRows(methodName(), layer, items_[index].rows.rows, passed);
+}
+
+StatusOr<std::vector<int64_t>> CompiledExecution::passedRows(int64_t layer,
+                                                             const Sequence &sequence) const {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  const auto *ours = dynamic_cast<const CompiledSequence *>(&sequence);
+  if (ours == nullptr || ours->core_ != core_) {
+    return Status::badInput("a sequence was made by another execution");
+  }
+  return ours->layers_[layer]->passed;
 }
 
 Status CompiledExecution::prefill(int64_t layer, const std::vector<Sequence *> &sequences,
@@ -254,6 +305,50 @@ Status CompiledExecution::prefill(int64_t layer, const std::vector<Sequence *> &
 Status CompiledExecution::ingest(int64_t layer, const std::vector<Sequence *> &sequences,
                                  const std::vector<LayerRows> &rows) {
   return feedPrompt(proto::Program::INGEST, layer, sequences, rows);
+}
+
+Status CompiledExecution::probe(int64_t layer, const std::vector<Sequence *> &sequences,
+                                const std::vector<LayerRows> &rows) {
+  return feedPrompt(proto::Program::PROBE, layer, sequences, rows);
+}
+
+StatusOr<std::unique_ptr<Sequence>> CompiledExecution::startDraft(const Sequence &prompt) {
+  const auto *ours = dynamic_cast<const CompiledSequence *>(&prompt);
+  if (ours == nullptr || ours->core_ != core_ || draftSteps() == 0) {
+    return Status::badInput(draftSteps() == 0 ? "method '" + methodName() + "' drafts nothing"
+                                              : "a sequence was made by another execution");
+  }
+  std::unique_ptr<Sequence> copy = ours->fork();
+  if (copy == nullptr) {
+    return Status::unavailable("out of memory for the cache that an answer is drafted on");
+  }
+  KVCACHE_RETURN_IF_ERROR(takeBatch({copy.get()}));
+  KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
+  KVCACHE_RETURN_IF_ERROR(dropProbeRows());
+  KVCACHE_RETURN_IF_ERROR(endEvent(proto::Program::DRAFT_END, geometry().layers));
+  closePrompt();
+  return copy;
+}
+
+Status CompiledExecution::setDraftQueries(int64_t layer, Sequence &sequence, int64_t rows,
+                                          const float *q) {
+  KVCACHE_RETURN_IF_ERROR(checkLayer(layer));
+  KVCACHE_RETURN_IF_ERROR(takeBatch({&sequence}));
+  KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
+  CompiledSequence &ours = *batch_.front();
+  if (rows < 0 || rows > draftSteps() || (rows > 0 && q == nullptr) || ours.appended_.empty()) {
+    return Status::badInput("layer " + std::to_string(layer) + ": expected queries of at most " +
+                            std::to_string(draftSteps()) + " drafted tokens behind a prompt, got " +
+                            std::to_string(rows));
+  }
+  std::vector<int32_t> positions;
+  for (int64_t row = 0; row < rows; ++row) {
+    positions.push_back(ours.appended_.back() + 1 + static_cast<int32_t>(row));
+  }
+  RecentRows &draft = ours.layers_[layer]->draft;
+  draft.clear();
+  draft.append(rows, q, positions.data());
+  return Status::ok();
 }
 
 Status CompiledExecution::decode(int64_t layer, const std::vector<Sequence *> &sequences,
@@ -290,21 +385,41 @@ Status CompiledExecution::endPrompt() {
 Status CompiledExecution::promptEnd(const std::vector<Sequence *> &sequences) {
   KVCACHE_RETURN_IF_ERROR(takeBatch(sequences));
   KVCACHE_RETURN_IF_ERROR(checkPromptOpen());
+  KVCACHE_RETURN_IF_ERROR(dropProbeRows());
   Status ended = endPrompt();
   carried_.clear();
   KVCACHE_RETURN_IF_ERROR(ended);
-  // What the prompt needed and decode steps do not goes back now.
+  closePrompt();
+  return Status::ok();
+}
+
+/// The rows of a second pass have done what they came for.
+Status CompiledExecution::dropProbeRows() {
+  for (CompiledSequence *sequence : batch_) {
+    for (auto &state : sequence->layers_) {
+      KVCACHE_RETURN_IF_ERROR(state->endProbe());
+    }
+    ++sequence->version_;
+  }
+  return Status::ok();
+}
+
+/// What the prompt needed and decode steps do not goes back now.
+void CompiledExecution::closePrompt() {
   core_->runner.releaseScratch();
   for (CompiledSequence *sequence : batch_) {
     sequence->promptEnded_ = true;
     sequence->requests_.promptLength = sequence->length();
     for (auto &state : sequence->layers_) {
+      state->promptLength = state->length;
+    }
+    for (auto &state : sequence->layers_) {
+      state->draft.clear();
       if (!stepsLookBack_) {
         state->recent.clear();
       }
     }
   }
-  return Status::ok();
 }
 
 Status CompiledExecution::stepEnd(const std::vector<Sequence *> &sequences) {

@@ -59,6 +59,16 @@ public:
                  const std::vector<LayerRows> &rows) override;
   Status ingest(int64_t layer, const std::vector<Sequence *> &sequences,
                 const std::vector<LayerRows> &rows) override;
+  bool needsProbe() const override {
+    return !executable().programs(proto::Program::PROBE, 0).empty();
+  }
+  Status probe(int64_t layer, const std::vector<Sequence *> &sequences,
+               const std::vector<LayerRows> &rows) override;
+  int64_t draftSteps() const override { return message().draft_steps(); }
+  StatusOr<std::unique_ptr<Sequence>> startDraft(const Sequence &prompt) override;
+  Status setDraftQueries(int64_t layer, Sequence &sequence, int64_t rows, const float *q) override;
+  bool thinsPrompt() const override { return executable().thinsPrompt(); }
+  StatusOr<std::vector<int64_t>> passedRows(int64_t layer, const Sequence &sequence) const override;
   Status promptEnd(const std::vector<Sequence *> &sequences) override;
   Status decode(int64_t layer, const std::vector<Sequence *> &sequences,
                 const std::vector<LayerRows> &rows) override;
@@ -108,6 +118,10 @@ private:
   void record(CompiledSequence &sequence, int64_t layer, const LayerRows &rows, bool keepsQueries);
   Status endEvent(proto::Program::Kind kind, int64_t layers);
   Status endPrompt();
+  Status checkThinned(int64_t layer, const std::vector<LayerRows> &rows) const;
+  Status takePassed(const LoadedProgram &program, int64_t layer, size_t index);
+  Status dropProbeRows();
+  void closePrompt();
   Status runPrograms(proto::Program::Kind kind, int64_t layer);
   bool looksBack(proto::Program::Kind kind) const;
 

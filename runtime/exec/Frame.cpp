@@ -44,7 +44,10 @@ int64_t Frame::bound(const proto::SlotBinding &binding, int64_t layer) const {
   case proto::SlotBinding::STORE_ROWS:
     return item_.state->stores[binding.index()]->maxRows();
   case proto::SlotBinding::WINDOW_ROWS:
-    return item_.state->recent.rows();
+    return binding.value() > 0 ? std::min(binding.value(), item_.state->recent.rows())
+                               : item_.state->recent.rows();
+  case proto::SlotBinding::DRAFT_ROWS:
+    return item_.state->draft.rows();
   case proto::SlotBinding::SEED:
     return static_cast<int64_t>(item_.seed);
   case proto::SlotBinding::CONSTANT:
@@ -54,10 +57,15 @@ int64_t Frame::bound(const proto::SlotBinding &binding, int64_t layer) const {
   case proto::SlotBinding::PROMPT_LENGTH:
     return promptLength();
   case proto::SlotBinding::STEP:
-    return item_.state->length - promptLength();
+    return item_.state->promptLength < 0 ? 0 : item_.state->length - item_.state->promptLength;
   default:
     return 0;
   }
+}
+
+/// How many of the last queries a buffer shows: all of them where it has no extents.
+int64_t Frame::windowRows(const LoadedBuffer &buffer) const {
+  return buffer.dims.empty() ? item_.state->recent.rows() : value(buffer.dims.front());
 }
 
 /// What the event or the state provides for a buffer, null when nothing.
@@ -81,9 +89,13 @@ void *Frame::provided(const LoadedBuffer &buffer) const {
   case proto::Buffer::LSE:
     return item_.lse;
   case proto::Buffer::LAST_QUERIES:
-    return writable(item_.state->recent.values());
+    return writable(item_.state->recent.values(windowRows(buffer)));
   case proto::Buffer::LAST_POSITIONS:
-    return writable(item_.state->recent.positions());
+    return writable(item_.state->recent.positions(windowRows(buffer)));
+  case proto::Buffer::DRAFT_QUERIES:
+    return writable(item_.state->draft.values());
+  case proto::Buffer::DRAFT_POSITIONS:
+    return writable(item_.state->draft.positions());
   case proto::Buffer::IDS:
     return writable(item_.rows.ids);
   case proto::Buffer::ROPE_INV_FREQ:
@@ -196,8 +208,12 @@ Status Frame::buffer(int32_t index, void *&data) {
   data = provided(buffer);
   bool optional = buffer.role == proto::Buffer::LSE ||
                   (buffer.role == proto::Buffer::OUT && program_->kind == proto::Program::INGEST);
-  bool nothingThere =
+  bool ofDraft = buffer.role == proto::Buffer::DRAFT_QUERIES ||
+                 buffer.role == proto::Buffer::DRAFT_POSITIONS;
+  bool ofWindow =
       buffer.role == proto::Buffer::LAST_QUERIES || buffer.role == proto::Buffer::LAST_POSITIONS;
+  bool nothingThere = (ofDraft && item_.state->draft.rows() == 0) ||
+                      (ofWindow && item_.state->recent.rows() == 0);
   int64_t bytes = bufferBytes(index);
   if (buffer.role == proto::Buffer::TENSOR && executable_->tensors()[buffer.index].carried) {
     KVCACHE_RETURN_IF_ERROR(carried(index, data));
@@ -209,8 +225,8 @@ Status Frame::buffer(int32_t index, void *&data) {
     buffers_[index] = data;
     return Status::ok();
   }
-  if (data == nullptr && buffer.role != proto::Buffer::TRANSIENT && !optional &&
-      !(nothingThere && item_.state->recent.rows() == 0)) {
+  if (data == nullptr && !isMade(buffer.role) && !optional &&
+      !nothingThere) {
     return Status::badInput("layer " + std::to_string(layer_) + ": " +
                             programKindName(program_->kind) + " needs '" + buffer.name +
                             "', which was not given");

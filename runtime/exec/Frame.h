@@ -67,6 +67,7 @@ public:
 
 private:
   int64_t promptLength() const;
+  int64_t windowRows(const LoadedBuffer &buffer) const;
   int64_t bound(const proto::SlotBinding &binding, int64_t layer) const;
   void *provided(const LoadedBuffer &buffer) const;
   /// Where the entries of a request table start that a buffer of `bytes` bytes shows. Bad input when

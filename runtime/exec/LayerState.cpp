@@ -8,7 +8,8 @@ namespace kvcache::rt {
 
 LayerState::LayerState(const LoadedExecutable &executable, Arena &arena)
     : recent(executable.message().needed_query_rows(),
-             executable.geometry().queryHeads * executable.geometry().headDim) {
+             executable.geometry().queryHeads * executable.geometry().headDim),
+      draft(-1, executable.geometry().queryHeads * executable.geometry().headDim) {
   for (const auto &schema : executable.stores()) {
     stores.push_back(std::make_unique<Store>(arena, schema));
   }
@@ -17,15 +18,41 @@ LayerState::LayerState(const LoadedExecutable &executable, Arena &arena)
   }
 }
 
+void LayerState::beginProbe() {
+  if (!promptRows.empty()) {
+    return;
+  }
+  for (const auto &store : stores) {
+    std::vector<int64_t> &rows = promptRows.emplace_back();
+    for (int64_t head = 0; head < store->schema().rowHeads(); ++head) {
+      rows.push_back(store->rows(head));
+    }
+  }
+}
+
+Status LayerState::endProbe() {
+  for (size_t s = 0; s < promptRows.size(); ++s) {
+    for (size_t head = 0; head < promptRows[s].size(); ++head) {
+      KVCACHE_RETURN_IF_ERROR(
+          stores[s]->truncate(static_cast<int64_t>(head), promptRows[s][head]));
+    }
+  }
+  promptRows.clear();
+  return Status::ok();
+}
+
 StatusOr<std::unique_ptr<LayerState>> LayerState::fork() const {
-  std::unique_ptr<LayerState> copy(new LayerState(recent));
+  std::unique_ptr<LayerState> copy(new LayerState(recent, draft));
   for (const auto &store : stores) {
     StatusOr<std::unique_ptr<Store>> forked = store->fork();
     KVCACHE_RETURN_IF_ERROR(forked.status());
     copy->stores.push_back(std::move(*forked));
   }
   copy->tensors = tensors;
+  copy->promptRows = promptRows;
   copy->length = length;
+  copy->promptLength = promptLength;
+  copy->passed = passed;
   copy->decodeReadBytes = decodeReadBytes;
   copy->scores = scores;
   copy->counts = counts;

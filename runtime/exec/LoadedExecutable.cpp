@@ -33,18 +33,24 @@ const char *programKindName(proto::Program::Kind kind) {
     return "prompt_score";
   case proto::Program::PROMPT_MODEL:
     return "prompt_model";
+  case proto::Program::PROBE:
+    return "probe";
+  case proto::Program::DRAFT_END:
+    return "draft_end";
   default:
     return "unknown";
   }
 }
 
-bool LoadedProgram::uses(proto::Buffer::Role role) const {
-  for (const LoadedBuffer &b : buffers) {
-    if (b.role == role) {
-      return true;
+bool LoadedProgram::uses(proto::Buffer::Role role) const { return buffer(role) >= 0; }
+
+int32_t LoadedProgram::buffer(proto::Buffer::Role role) const {
+  for (size_t b = 0; b < buffers.size(); ++b) {
+    if (buffers[b].role == role) {
+      return static_cast<int32_t>(b);
     }
   }
-  return false;
+  return -1;
 }
 
 int32_t LoadedProgram::buffer(const std::string &name) const {

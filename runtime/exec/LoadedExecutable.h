@@ -83,6 +83,8 @@ struct LoadedProgram {
   bool uses(proto::Buffer::Role role) const;
   /// Number of the buffer called `name`, -1 when there is none.
   int32_t buffer(const std::string &name) const;
+  /// Number of the first buffer of the role, -1 when there is none.
+  int32_t buffer(proto::Buffer::Role role) const;
 };
 
 struct LoadedTensor {
@@ -93,6 +95,12 @@ struct LoadedTensor {
   bool artefact = false;
   bool carried = false; ///< made by a program of the end of a prompt for a later one; no dims
 };
+
+/// Whether a buffer of this role is memory that the program itself fills.
+inline bool isMade(proto::Buffer::Role role) {
+  return role == proto::Buffer::TRANSIENT || role == proto::Buffer::PASSED ||
+         role == proto::Buffer::PASSED_ROWS;
+}
 
 /// Whether a buffer of this role shows a request table, which its name tells.
 inline bool isRequest(proto::Buffer::Role role) {
@@ -121,6 +129,8 @@ public:
   }
   /// True when a program of the kind, for any layer, has a buffer of the role.
   bool anyUses(proto::Program::Kind kind, proto::Buffer::Role role) const;
+  /// True when layers may pass on fewer rows of the prompt than they see.
+  bool thinsPrompt() const { return anyUses(proto::Program::PREFILL, proto::Buffer::PASSED); }
   /// True when a program needs the token ids of its rows.
   bool usesIds() const;
   /// Names of the request tables that programs read, in order.

@@ -22,6 +22,9 @@ public:
   const float *values() const { return values_.data() + first_ * rowValues_; }
   /// [rows]
   const int32_t *positions() const { return positions_.data() + first_; }
+  /// The last `count` of them, all of them where there are fewer.
+  const float *values(int64_t count) const { return values() + skipped(count) * rowValues_; }
+  const int32_t *positions(int64_t count) const { return positions() + skipped(count); }
 
   /// Adds `rows` rows: `values` [rows, rowValues], `positions` [rows].
   void append(int64_t rows, const float *values, const int32_t *positions) {
@@ -52,6 +55,8 @@ public:
   }
 
 private:
+  int64_t skipped(int64_t count) const { return std::max<int64_t>(0, rows() - count); }
+
   int64_t limit_, rowValues_;
   int64_t first_ = 0; ///< rows before it are out of use
   std::vector<float> values_;

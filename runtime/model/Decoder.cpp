@@ -6,6 +6,7 @@
 
 #include "runtime/model/Decoder.h"
 
+#include "runtime/model/Draft.h"
 #include "runtime/model/Layers.h"
 #include "runtime/model/Linear.h"
 #include "runtime/model/Weights.h"
@@ -21,20 +22,24 @@ struct Pass {
   std::vector<size_t> runs; ///< indices into the runs of the call
   std::vector<Sequence *> sequences;
   std::vector<int64_t> first, count; ///< row range of each entry of `runs`
+  std::vector<int64_t> fed;          ///< tokens of each entry, whatever became of their rows
   std::vector<int32_t> tokens, positions;
-  bool decode = false;
+  bool decode = false, probe = false;
   bool preRopeKeys = false;
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 
-  void add(size_t index, const SequenceRun &run, const int32_t *source, int64_t number) {
+  /// `number` tokens, the first of which stands `behind` tokens after where the run is.
+  void add(size_t index, const SequenceRun &run, const int32_t *source, int64_t number,
+           int64_t behind = 0) {
     runs.push_back(index);
     sequences.push_back(run.sequence);
     first.push_back(rows());
     count.push_back(number);
+    fed.push_back(number);
     for (int64_t i = 0; i < number; ++i) {
       tokens.push_back(source[i]);
-      positions.push_back(static_cast<int32_t>(run.position + i));
+      positions.push_back(static_cast<int32_t>(run.position + behind + i));
     }
   }
 };
@@ -55,8 +60,10 @@ struct Decoder::Implementation {
   void projectQkv(const LayerWeights &layer, const Pass &pass);
   std::vector<LayerRows> layerRows(const Pass &pass);
   void finishLayer(const LayerWeights &layer, int64_t rows);
-  Status forward(Execution &execution, const Pass &pass, const LayerObserver &observer);
+  Status forward(Execution &execution, Pass &pass, const LayerObserver &observer);
+  Status thin(const Execution &execution, int64_t layer, Pass &pass);
   const float *headLogits(const std::vector<int64_t> &rows);
+  Status secondPass(Execution &execution, const std::vector<SequenceRun *> &runs);
   Status startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const;
   void finishChunk(const Pass &pass, int64_t start, bool allLogits,
                    const std::vector<SequenceRun *> &runs);
@@ -181,9 +188,10 @@ void Decoder::Implementation::finishLayer(const LayerWeights &layer, int64_t row
   multiply(gate.data(), rows, {{layer.down, layer.downBias, residual.data(), true}});
 }
 
-Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
+Status Decoder::Implementation::forward(Execution &execution, Pass &pass,
                                         const LayerObserver &observer) {
   reserve(pass.rows(), pass.preRopeKeys);
+  bool thins = execution.thinsPrompt() && !pass.decode;
   rope.fill(pass.positions, config.ropeInvFreq);
   embed(pass);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
@@ -192,6 +200,8 @@ Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
     std::vector<LayerRows> rows = layerRows(pass);
     if (pass.decode) {
       KVCACHE_RETURN_IF_ERROR(execution.decode(layer, pass.sequences, rows));
+    } else if (pass.probe) {
+      KVCACHE_RETURN_IF_ERROR(execution.probe(layer, pass.sequences, rows));
     } else {
       KVCACHE_RETURN_IF_ERROR(execution.prefill(layer, pass.sequences, rows));
     }
@@ -199,6 +209,37 @@ Status Decoder::Implementation::forward(Execution &execution, const Pass &pass,
       KVCACHE_RETURN_IF_ERROR(observer(layer, pass.runs, rows));
     }
     finishLayer(layerWeights, pass.rows());
+    if (thins && layer + 1 < config.layers) {
+      KVCACHE_RETURN_IF_ERROR(thin(execution, layer, pass));
+    }
+  }
+  return Status::ok();
+}
+
+/// Takes the rows that `layer` does not pass on out of the pass and the residual stream.
+Status Decoder::Implementation::thin(const Execution &execution, int64_t layer, Pass &pass) {
+  Pass left = pass;
+  left.first.clear();
+  left.count.clear();
+  left.tokens.clear();
+  left.positions.clear();
+  int64_t width = config.hiddenSize;
+  for (size_t i = 0; i < pass.runs.size(); ++i) {
+    StatusOr<std::vector<int64_t>> passed = execution.passedRows(layer, *pass.sequences[i]);
+    KVCACHE_RETURN_IF_ERROR(passed.status());
+    left.first.push_back(left.rows());
+    left.count.push_back(static_cast<int64_t>(passed->size()));
+    for (int64_t row : *passed) {
+      auto source = static_cast<size_t>(pass.first[i] + row);
+      auto from = residual.begin() + static_cast<int64_t>(source) * width;
+      std::copy(from, from + width, residual.begin() + left.rows() * width); // never behind its source
+      left.tokens.push_back(pass.tokens[source]);
+      left.positions.push_back(pass.positions[source]);
+    }
+  }
+  if (left.rows() < pass.rows()) {
+    pass = std::move(left);
+    rope.fill(pass.positions, config.ropeInvFreq);
   }
   return Status::ok();
 }
@@ -267,8 +308,8 @@ void Decoder::Implementation::finishChunk(const Pass &pass, int64_t start, bool 
   std::vector<float *> targets;
   for (size_t j = 0; j < pass.runs.size(); ++j) {
     SequenceRun &run = *runs[pass.runs[j]];
-    run.position += pass.count[j];
-    bool last = start + pass.count[j] == static_cast<int64_t>(run.prompt.size());
+    run.position += pass.fed[j];
+    bool last = start + pass.fed[j] == static_cast<int64_t>(run.prompt.size());
     int64_t wanted = allLogits ? pass.count[j] : (last ? 1 : 0);
     for (int64_t r = pass.count[j] - wanted; r < pass.count[j]; ++r) {
       rows.push_back(pass.first[j] + r);
@@ -290,21 +331,50 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
   Implementation &model = *implementation_;
   KVCACHE_RETURN_IF_ERROR(model.checkCall(execution, runs));
   KVCACHE_RETURN_IF_ERROR(model.startPrefill(runs, options));
+  bool thins = execution.thinsPrompt();
+  if (thins && options.allLogits) {
+    return Status::badInput("method '" + execution.methodName() +
+                            "' drops rows of the prompt between layers: only the last one has logits");
+  }
   int64_t longest = 0;
   for (const SequenceRun *run : runs) {
     longest = std::max(longest, static_cast<int64_t>(run->prompt.size()));
   }
-  for (int64_t start = 0; start < longest; start += options.chunk) {
+  int64_t chunk = thins ? longest : options.chunk;
+  for (int64_t start = 0; start < longest; start += chunk) {
     Pass pass;
     pass.preRopeKeys = options.preRopeKeys || execution.needsPreRopeKeys();
     for (size_t i = 0; i < runs.size(); ++i) {
       int64_t rest = static_cast<int64_t>(runs[i]->prompt.size()) - start;
       if (rest > 0) {
-        pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, options.chunk));
+        pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, chunk));
       }
     }
     KVCACHE_RETURN_IF_ERROR(model.forward(execution, pass, options.observer));
     model.finishChunk(pass, start, options.allLogits, runs);
+  }
+  return Status::ok();
+}
+
+/// Feeds the prompt of each run behind itself. The runs stay where they are.
+Status Decoder::Implementation::secondPass(Execution &execution,
+                                           const std::vector<SequenceRun *> &runs) {
+  constexpr int64_t chunk = 512;
+  int64_t longest = 0;
+  for (const SequenceRun *run : runs) {
+    longest = std::max(longest, static_cast<int64_t>(run->prompt.size()));
+  }
+  for (int64_t start = 0; start < longest; start += chunk) {
+    Pass pass;
+    pass.probe = true;
+    pass.preRopeKeys = execution.needsPreRopeKeys();
+    for (size_t i = 0; i < runs.size(); ++i) {
+      int64_t rest = static_cast<int64_t>(runs[i]->prompt.size()) - start;
+      if (rest > 0) {
+        pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, chunk), start);
+      }
+    }
+    KVCACHE_RETURN_IF_ERROR(forward(execution, pass, {}));
   }
   return Status::ok();
 }
@@ -319,6 +389,12 @@ static std::vector<Sequence *> sequencesOf(const std::vector<SequenceRun *> &run
 
 Status Decoder::promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs) {
   KVCACHE_RETURN_IF_ERROR(implementation_->checkCall(execution, runs));
+  if (execution.needsProbe()) {
+    KVCACHE_RETURN_IF_ERROR(implementation_->secondPass(execution, runs));
+  }
+  if (execution.draftSteps() > 0) {
+    KVCACHE_RETURN_IF_ERROR(draftAnswers(*this, execution, runs));
+  }
   return execution.promptEnd(sequencesOf(runs));
 }
 

@@ -59,7 +59,8 @@ public:
   /// vocabulary, an execution for another geometry.
   Status prefill(Execution &execution, const std::vector<SequenceRun *> &runs,
                  const PrefillOptions &options = {});
-  /// Ends the prompt of each run (`execution.promptEnd`).
+  /// Ends the prompt of each run (`execution.promptEnd`). Before that, what the method asks for: the prompt is fed a
+  /// second time, behind itself (`execution.probe`), and an answer is drafted (Draft.h). Position and logits stay.
   Status promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs);
   /// Feeds one token per run through the decode phase, `stepEnd` included. Sets
   /// `logits` of each run, and also writes them to `logits` [runs, V] unless

@@ -50,6 +50,10 @@ static void append(PromptRecording &recording, int64_t layer, int64_t first, con
 StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution &dense,
                                                      const std::vector<SequenceRun *> &runs,
                                                      const RecordOptions &options) {
+  if (dense.thinsPrompt()) {
+    return Status::badInput("method '" + dense.methodName() +
+                            "' drops rows of the prompt between layers: its prefill is not recorded");
+  }
   std::vector<PromptRecording> recordings;
   for (const SequenceRun *run : runs) {
     recordings.push_back(emptyRecording(decoder.config(), *run, options));
@@ -121,6 +125,10 @@ static Status checkRecording(const PromptRecording &recording, const Execution &
 
 Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
               int64_t chunk) {
+  if (execution.thinsPrompt()) {
+    return Status::badInput("method '" + execution.methodName() +
+                            "' drops rows of the prompt between layers: expected a prefill of its own");
+  }
   KVCACHE_RETURN_IF_ERROR(checkRecording(recording, execution));
   if (chunk < 1) {
     return Status::badInput("replay chunk: expected at least 1 token, found " +
@@ -143,9 +151,20 @@ Status replay(const PromptRecording &recording, Execution &execution, SequenceRu
       KVCACHE_RETURN_IF_ERROR(execution.ingest(layer, {run.sequence}, {rows}));
     }
   }
+  run.prompt = recording.ids;
   run.position = recording.positions.back() + 1;
   run.logits = recording.logits;
   return Status::ok();
+}
+
+Status feedPrompt(Decoder &decoder, const PromptRecording &recording, Execution &execution,
+                  SequenceRun &run) {
+  if (!execution.thinsPrompt()) {
+    return replay(recording, execution, run);
+  }
+  run.prompt = recording.ids;
+  run.position = recording.positions.front();
+  return decoder.prefill(execution, {&run});
 }
 
 Status calibrate(const PromptRecording &recording, Execution &execution) {

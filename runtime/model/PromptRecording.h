@@ -47,13 +47,18 @@ StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution
                                                      const std::vector<SequenceRun *> &runs,
                                                      const RecordOptions &options);
 
-/// Feeds a recording to `execution.ingest`, chunk by chunk, and sets position
+/// Feeds a recording to `execution.ingest`, chunk by chunk, and sets prompt, position
 /// and logits of `run`, whose sequence must be new. Queries before the
 /// recorded ones are zeros for a method that needs queries, a null q for any
 /// other; a chunk never mixes rows with and without. Bad input when the method
 /// needs queries or keys that were not recorded.
 Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
               int64_t chunk = 512);
+
+/// Gives the prompt of a recording to the new sequence of `run`: by `replay`, or, where layers pass on fewer rows than
+/// they see and so see other activations than the dense ones, by a prefill of its own. Position and logits of `run` are set.
+Status feedPrompt(Decoder &decoder, const PromptRecording &recording, Execution &execution,
+                  SequenceRun &run);
 
 /// Feeds the rows of a recording to the calibrate phase; `finishCalibration` is
 /// the caller's.

@@ -12,6 +12,7 @@
 #include "targets/ExecutableTranslation.h"
 #include "targets/Target.h"
 #include "targets/cpu/CpuPipeline.h"
+#include "passes/compose/Scopes.h"
 #include "targets/cpu/Scheduler.h"
 
 #include "mlir/IR/Builders.h"
@@ -35,7 +36,7 @@ ExecutableOp createExecutable(const ::kvcache::rt::Geometry &g, ModuleOp module)
       b.getI64IntegerAttr(g.headDim), b.getStringAttr(StringRef(act.data(), act.size())),
       g.slidingWindow == 0 ? IntegerAttr() : b.getI64IntegerAttr(g.slidingWindow),
       g.ropeInvFreq.empty() ? DenseF32ArrayAttr() : b.getDenseF32ArrayAttr(g.ropeInvFreq),
-      UnitAttr(), StringAttr(), IntegerAttr(), UnitAttr());
+      UnitAttr(), StringAttr(), IntegerAttr(), UnitAttr(), IntegerAttr());
   executable.getBody().emplaceBlock();
   return executable;
 }
@@ -57,6 +58,9 @@ FailureOr<ExecutableOp> plan(MethodOp method, const ::kvcache::rt::Geometry &geo
   ScheduleContext context{clone, geometry, executable, kernels};
   context.wideRegisters = isa == Isa::V4;
   LogicalResult done = declareStates(context);
+  if (int64_t steps = draftSteps(clone)) {
+    executable.setDraftSteps(steps);
+  }
   for (auto program : clone.getBody().front().getOps<PhaseOp>()) {
     if (succeeded(done)) {
       done = scheduleProgram(context, program);

@@ -59,6 +59,14 @@ int ProgramBuilder::boundSlot(proto::SlotBinding::Role role) {
   return it->second;
 }
 
+int ProgramBuilder::windowSlot(int64_t rows) {
+  auto [it, fresh] = windows_.try_emplace(rows, -1);
+  if (fresh) {
+    it->second = addSlot(proto::SlotBinding::WINDOW_ROWS, {}, b_.getI64IntegerAttr(rows));
+  }
+  return it->second;
+}
+
 int ProgramBuilder::constantSlot(int64_t value) {
   auto [it, fresh] = constants_.try_emplace(value, -1);
   if (fresh) {
@@ -103,7 +111,8 @@ int ProgramBuilder::newBuffer(StringRef name, ElementType elem, ArrayRef<Extent>
 int ProgramBuilder::roleBuffer(proto::Buffer::Role role, StringRef name, ElementType elem,
                                ArrayRef<Extent> dims) {
   bool named = role == proto::Buffer::TENSOR || role == proto::Buffer::REQUEST ||
-               role == proto::Buffer::REQUEST_ROWS || role == proto::Buffer::REQUEST_SIZE;
+               role == proto::Buffer::REQUEST_ROWS || role == proto::Buffer::REQUEST_SIZE ||
+               role == proto::Buffer::LAST_QUERIES || role == proto::Buffer::LAST_POSITIONS;
   std::string tensor = named ? name.str() : "";
   auto [it, fresh] = roleBuffers_.try_emplace({role, tensor}, -1);
   if (fresh) {
@@ -136,6 +145,15 @@ std::string ProgramBuilder::carry(int buffer, StringRef tensor) {
   op.setRole("tensor");
   op.setTensorAttr(FlatSymbolRefAttr::get(b.getContext(), tensor));
   return tensor.str();
+}
+
+bool ProgramBuilder::hand(int buffer, proto::Buffer::Role role) {
+  auto op = buffers_[buffer].getDefiningOp<BufferOp>();
+  bool free = op.getRole() == "transient";
+  if (free) {
+    op.setRole(wordOf(proto::Buffer::Role_Name(role)));
+  }
+  return free;
 }
 
 SmallVector<int64_t> ProgramBuilder::staticExtents(int buffer) {

@@ -59,6 +59,8 @@ public:
   int newSlot() { return addSlot(proto::SlotBinding::NONE, {}, {}); }
   /// The slot that holds `role`, a number of the event, when the program starts.
   int boundSlot(proto::SlotBinding::Role role);
+  /// The slot that holds how many of the last queries there are, at most `rows`.
+  int windowSlot(int64_t rows);
   /// A slot that holds a constant (integers, or the bits of a float).
   int constantSlot(int64_t value);
   int slotOf(Extent extent) {
@@ -68,12 +70,14 @@ public:
   int newBuffer(StringRef name, ::kvcache::abi::ElementType elem, ArrayRef<Extent> dims,
                 bool zeroed = false);
   /// The buffer of a role (query, out ..), created on first use with these dims. Persistent tensors
-  /// and request tables are found by `name`.
+  /// and request tables, and windows of queries, are found by `name`.
   int roleBuffer(proto::Buffer::Role role, StringRef name, ::kvcache::abi::ElementType elem,
                  ArrayRef<Extent> dims);
 
   /// The slot that holds extent number `dim` of one layer of a carried tensor.
   Extent tensorExtent(StringRef tensor, int64_t dim);
+  /// Gives a transient buffer another role, one that whoever runs the program reads. False when it is no transient buffer.
+  bool hand(int buffer, proto::Buffer::Role role);
   /// Makes a transient buffer the carried tensor `tensor`, which is declared, and returns its name; the name
   /// that it has if it is one already, and none for a buffer of another role.
   std::string carry(int buffer, StringRef tensor);
@@ -137,7 +141,7 @@ private:
   OwningOpRef<OutlineOp> source_;
   SmallVector<Value> slots_, buffers_;
   std::map<int, int> bound_;
-  std::map<int64_t, int> constants_;
+  std::map<int64_t, int> constants_, windows_;
   std::map<std::pair<std::string, int64_t>, int> tensorExtents_;
   std::map<std::pair<int, int64_t>, int> measured_;
   std::map<std::pair<int, std::string>, int> roleBuffers_;

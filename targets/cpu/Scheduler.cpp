@@ -67,7 +67,9 @@ std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
       {"prompt_model", proto::Program::PROMPT_MODEL},
       {"step_end", proto::Program::STEP_END},
       {"attend", proto::Program::ATTEND},
-      {"calibrate", proto::Program::CALIBRATE}};
+      {"calibrate", proto::Program::CALIBRATE},
+      {"probe", proto::Program::PROBE},
+      {"draft_end", proto::Program::DRAFT_END}};
   for (auto &[name, kind] : kinds) {
     if (phase.hasKind(name)) {
       return kind;
@@ -225,7 +227,7 @@ LogicalResult Scheduler::run(PhaseOp phase) {
   if (failed(runBlock(phase.getBlock())) || failed(finish(next))) {
     return failure();
   }
-  if (phase.hasKind("prompt_end") || phase.hasKind("step_end")) {
+  if (phase.hasKind("prompt_end") || phase.hasKind("step_end") || phase.hasKind("draft_end")) {
     for (auto &[name, store] : context_.stores) {
       if (failed(commit(store))) {
         return failure();
@@ -249,39 +251,6 @@ static std::optional<proto::SlotBinding::Role> scalarRole(StringRef role) {
     }
   }
   return std::nullopt;
-}
-
-/// Whether of some queries at most the last n count: attention without output, and statistics of
-/// its last rows.
-static bool onlyLastCount(BlockArgument queries, int64_t n) {
-  return llvm::all_of(queries.getUsers(), [&](Operation *user) {
-    if (auto attend = dyn_cast<AttendOp>(user)) {
-      return attend.getOutput().use_empty() &&
-             llvm::all_of(attend->getUsers(), llvm::IsaPred<ScoreReduceOp>);
-    }
-    auto reduced = dyn_cast<ScoreReduceOp>(user);
-    auto last = reduced ? dyn_cast_or_null<IntegerAttr>(reduced.getLast().value_or(Attribute()))
-                        : IntegerAttr();
-    return last && last.getInt() <= n;
-  });
-}
-
-/// One window of queries is held, the longest: a phase that asks for fewer may only count the last
-/// of them.
-static LogicalResult checkOneWindow(PhaseOp phase, BindingAttr binding, BlockArgument queries) {
-  int64_t own = cast<IntegerAttr>(binding.getArgument()).getInt();
-  for (auto other : phase->getParentOfType<MethodOp>().getBody().front().getOps<PhaseOp>()) {
-    for (BindingAttr known : other.getBindings().getAsRange<BindingAttr>()) {
-      if (known.getRole() == "last_queries" &&
-          cast<IntegerAttr>(known.getArgument()).getInt() > own && !onlyLastCount(queries, own)) {
-        return phase.emitError()
-               << "'" << binding.str() << "' here and '" << known.str()
-               << "' in another phase: the cpu target holds one window of queries; "
-                  "expected the larger number, and last(n) where fewer rows count";
-      }
-    }
-  }
-  return success();
 }
 
 LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
@@ -321,9 +290,14 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
 
   // Rows of the event. They lie rows first: [rows, heads, channel].
-  bool window = role == "last_queries";
-  Extent rows = Extent::inSlot(
-      builder_.boundSlot(window ? proto::SlotBinding::WINDOW_ROWS : proto::SlotBinding::ROWS));
+  bool window = role == "last_queries", draft = role == "draft_queries";
+  int64_t wanted =
+      window || draft ? cast<IntegerAttr>(binding.getArgument()).getInt() : int64_t(0);
+  Extent rows = (window || draft) && wanted == 0
+                    ? Extent::of(0)
+                    : Extent::inSlot(window  ? builder_.windowSlot(wanted)
+                                     : draft ? builder_.boundSlot(proto::SlotBinding::DRAFT_ROWS)
+                                             : builder_.boundSlot(proto::SlotBinding::ROWS));
   TensorPlace place;
   SmallVector<AxisAttr> rowAxes, headAxes, channelAxes;
   for (AxisAttr axis : axesOf(argument)) {
@@ -337,15 +311,17 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     place.places.push_back({isRow ? rows : Extent::of(axis.getInteger().value_or(1)), -1, -1, {}});
   }
   if (window) {
-    int64_t wanted = cast<IntegerAttr>(binding.getArgument()).getInt();
-    if (failed(checkOneWindow(phase, binding, argument))) {
-      return failure();
-    }
     context_.needQueryRows(wanted);
-    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries",
+    std::string of = "_" + std::to_string(wanted);
+    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries" + of,
                                        ElementType::F32, {rows, heads, dim});
-    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::LAST_POSITIONS, "last_positions",
-                                                    ElementType::I32, {rows});
+    queryPositions_[argument] = builder_.roleBuffer(
+        proto::Buffer::LAST_POSITIONS, "last_positions" + of, ElementType::I32, {rows});
+  } else if (draft) {
+    place.buffer = builder_.roleBuffer(proto::Buffer::DRAFT_QUERIES, "draft_queries",
+                                       ElementType::F32, {rows, heads, dim});
+    queryPositions_[argument] = builder_.roleBuffer(proto::Buffer::DRAFT_POSITIONS,
+                                                    "draft_positions", ElementType::I32, {rows});
   } else if (role == "query") {
     place.buffer =
         builder_.roleBuffer(proto::Buffer::QUERY, "query", ElementType::F32, {rows, heads, dim});
@@ -587,6 +563,9 @@ LogicalResult Scheduler::finish(NextOp next) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
       return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
+    }
+    if (!symbol && cast<StringAttr>(name).getValue() == "rows" && failed(passRows(next, value))) {
+      return failure();
     }
     if ((builder_.kind() == proto::Program::PROMPT_SCORE ||
          builder_.kind() == proto::Program::PROMPT_MODEL) &&

@@ -171,6 +171,8 @@ private:
   // SchedulerCarried.cpp
   /// Makes the value of a named result of the program one that later programs can bind.
   LogicalResult carry(NextOp next, StringRef name, Value value);
+  /// Leaves the selection that a prefill yields as `rows` where the executor finds it.
+  LogicalResult passRows(NextOp next, Value rows);
   /// Binds a named result of an earlier program; false when there is none.
   bool bindCarried(BlockArgument argument, StringRef role);
   /// The name of the carried tensor that a buffer becomes, or is; empty when it has another role.

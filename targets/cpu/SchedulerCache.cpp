@@ -79,7 +79,8 @@ LogicalResult Scheduler::compact(GatherOp op) {
   const TensorPlace &kept = tensors_[op.getAt()];
   int lengths = kept.places.back().lengths;
   for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
-    if (layout.coded && builder_.kind() != proto::Program::PROMPT_END) {
+    if (layout.coded && builder_.kind() != proto::Program::PROMPT_END &&
+        builder_.kind() != proto::Program::DRAFT_END) {
       return op.emitError()
              << "column '" << name
              << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
@@ -176,7 +177,7 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
     int due = builder_.newBuffer("due", ElementType::I64, {Extent::of(store.heads), Extent::of(2)});
     int dueRows = builder_.newSlot();
     builder_.beginCode(store.index, store.names[column], due, dueRows);
-    int64_t tasks = builder_.kind() == proto::Program::PROMPT_END ? eventBlocks : 1;
+    int64_t tasks = builder_.kind() == proto::Program::STEP_END ? 1 : eventBlocks;
     LogicalResult transformed = success();
     builder_.guarded(dueRows, [&] {
       if (EncoderOp encoder = encoderOf(store, store.names[column])) {

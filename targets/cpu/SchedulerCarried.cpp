@@ -56,6 +56,18 @@ LogicalResult Scheduler::carry(NextOp next, StringRef name, Value value) {
   return success();
 }
 
+LogicalResult Scheduler::passRows(NextOp next, Value rows) {
+  auto found = tensors_.find(rows);
+  bool chosen = found != tensors_.end() && found->second.places.size() == 1 &&
+                found->second.elem == ElementType::I32 && found->second.places[0].lengths >= 0;
+  if (!chosen || !builder_.hand(found->second.buffer, proto::Buffer::PASSED) ||
+      !builder_.hand(found->second.places[0].lengths, proto::Buffer::PASSED_ROWS)) {
+    return next.emitError() << "'rows': expected a selection that the phase makes, of which no other "
+                               "result is made";
+  }
+  return success();
+}
+
 bool Scheduler::bindCarried(BlockArgument argument, StringRef role) {
   auto found = context_.carried.find(role.str());
   if (found == context_.carried.end() || !isa<AxisTensorType, IndexSetType>(argument.getType())) {

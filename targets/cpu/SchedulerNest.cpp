@@ -275,7 +275,8 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
       }
       // Rows of the prompt are exact until its end has been committed (as `compact` relies on).
       bool exact = builder_.kind() == proto::Program::PROMPT_END ||
-                   builder_.kind() == proto::Program::PROMPT_SCORE;
+                   builder_.kind() == proto::Program::PROMPT_SCORE ||
+                   builder_.kind() == proto::Program::DRAFT_END;
       for (auto [name, layout] : llvm::zip(store->names, store->layouts)) {
         operand.columns.push_back({name, layout, exact});
       }

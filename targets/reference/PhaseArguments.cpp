@@ -209,7 +209,7 @@ Status Binder::bindRole(BlockArgument argument, BindingAttr binding) {
                       : role == "layer"         ? event_.layer
                       : role == "layers"        ? method_.geometry().layers
                       : role == "prompt_length" ? prompt
-                      : role == "step"          ? event_.length - prompt
+                      : role == "step"          ? event_.step
                                                 : event_.budget);
   return Status::ok();
 }

@@ -29,7 +29,8 @@ struct PhaseEvent {
   const RecentQueries *recent = nullptr;
   const std::map<std::string, RuntimeValue> *states = nullptr; ///< by symbol
   const rt::RequestTables *requests = nullptr;
-  int64_t promptLength = -1; ///< rows of the prompt; -1 until it has ended
+  int64_t promptLength = -1; ///< rows of the prompt in the first layer; -1 until they are known
+  int64_t step = 0;          ///< rows fed to the layer since the prompt ended
   std::map<std::string, RuntimeValue> results; ///< score, budget, keep of earlier phases
 };
 

@@ -7,7 +7,10 @@
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ReferenceTarget.h"
 
+#include "runtime/PassedRows.h"
 #include "runtime/RowChunks.h"
+
+#include <numeric>
 
 #include "dialect/Axes.h"
 
@@ -101,6 +104,33 @@ static void remember(RecentQueries &recent, const rt::LayerRows &rows, int64_t w
   }
 }
 
+Status ReferenceExecution::enter(int64_t layer, ReferenceSequence &sequence, int64_t rows) const {
+  LayerState &state = sequence.layers[static_cast<size_t>(layer)];
+  const LayerState *before = layer == 0 ? nullptr : &sequence.layers[static_cast<size_t>(layer - 1)];
+  KVCACHE_RETURN_IF_ERROR(
+      rt::checkThinnedFeed(methodName(), layer, state.length, rows,
+                           before ? static_cast<int64_t>(before->passed.size()) : -1));
+  state.entered.resize(static_cast<size_t>(rows));
+  if (!before) {
+    std::iota(state.entered.begin(), state.entered.end(), 0);
+    return Status::ok();
+  }
+  for (size_t row = 0; row < state.entered.size(); ++row) {
+    state.entered[row] = before->entered[static_cast<size_t>(before->passed[row])];
+  }
+  return Status::ok();
+}
+
+StatusOr<std::vector<int64_t>> ReferenceExecution::passedRows(int64_t layer,
+                                                              const rt::Sequence &sequence) const {
+  const auto &layers = static_cast<const ReferenceSequence &>(sequence).layers;
+  if (layer < 0 || layer >= static_cast<int64_t>(layers.size())) {
+    return Status::badInput("expected a layer below " + std::to_string(layers.size()) + ", got " +
+                            std::to_string(layer));
+  }
+  return layers[static_cast<size_t>(layer)].passed;
+}
+
 Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence &sequence,
                                 const rt::LayerRows &rows, bool wantOutput) {
   if (rows.rows == 0) {
@@ -110,6 +140,9 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   int64_t window = method_->windowRows();
   if (!rows.q && (wantOutput || neededQueryRows() != 0)) {
     return Status::badInput("layer " + std::to_string(layer) + ": no queries given");
+  }
+  if (method_->thinsPrompt() && kind == "prefill") {
+    KVCACHE_RETURN_IF_ERROR(enter(layer, sequence, rows.rows));
   }
   PhaseOp phase = method_->phase(kind);
   PhaseEvent event;
@@ -128,7 +161,8 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   event.recent = &state.recent;
   event.states = &state.states;
   event.requests = &sequence.requests();
-  event.promptLength = sequence.promptLength;
+  event.promptLength = sequence.knownPromptLength();
+  event.step = state.promptRows < 0 ? 0 : event.length - state.promptRows;
   Interpreter in(geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
   NextOp next = phase.getNext();
@@ -136,6 +170,10 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   Value output = next.getValueFor("out");
   if (wantOutput && output) {
     wanted.push_back(output);
+  }
+  Value passed = next.getValueFor("rows");
+  if (passed) {
+    wanted.push_back(passed);
   }
   KVCACHE_RETURN_IF_ERROR(in.evaluate(phase.getBlock(), wanted));
   if (wantOutput && output && rows.out) {
@@ -145,6 +183,11 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
     if (auto symbol = dyn_cast<FlatSymbolRefAttr>(name)) {
       state.states[symbol.getValue().str()] = in.valueOf(value);
     }
+  }
+  if (passed) {
+    const Tensor &chosen = in.tensor(passed);
+    state.passed.assign(chosen.values.begin(), chosen.values.end());
+    KVCACHE_RETURN_IF_ERROR(rt::checkPassedRows(methodName(), layer, rows.rows, state.passed));
   }
   state.length += rows.rows;
   state.lastPosition = rows.positions[rows.rows - 1];
@@ -246,7 +289,8 @@ PhaseEvent ReferenceExecution::eventOf(int64_t layer, ReferenceSequence &sequenc
   event.recent = &state.recent;
   event.states = &state.states;
   event.requests = &sequence.requests();
-  event.promptLength = sequence.promptLength;
+  event.promptLength = sequence.knownPromptLength();
+  event.step = state.promptRows < 0 ? 0 : event.length - state.promptRows;
   return event;
 }
 
@@ -348,6 +392,9 @@ Status ReferenceExecution::promptEnd(const std::vector<rt::Sequence *> &sequence
   KVCACHE_RETURN_IF_ERROR(endEvent("prompt_end", sequences));
   for (rt::Sequence *sequence : sequences) {
     ours(sequence).promptLength = sequence->length();
+    for (LayerState &state : ours(sequence).layers) {
+      state.promptRows = state.length;
+    }
   }
   return Status::ok();
 }
@@ -379,7 +426,8 @@ Status ReferenceExecution::attend(int64_t layer, const rt::Sequence &sequence, i
   event.rows = &given;
   event.states = &state.states;
   event.requests = &mine.requests();
-  event.promptLength = mine.promptLength;
+  event.promptLength = mine.knownPromptLength();
+  event.step = state.promptRows < 0 ? 0 : event.length - state.promptRows;
   Interpreter in(geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
   Value output = phase.getNext().getValueFor("out");

@@ -183,7 +183,11 @@ SmallVector<TriggerAttr> triggersOf(PhaseOp phase) {
 
 /// How many of an event's last query rows the states of `phase` depend on; -1 all.
 static int64_t queryRowsFor(PhaseOp phase) {
-  llvm::DenseSet<Operation *> needed = neededFor(ReferenceMethod::statesOf(phase));
+  SmallVector<Value> results = ReferenceMethod::statesOf(phase);
+  if (Value passed = phase.getNext().getValueFor("rows")) {
+    results.push_back(passed);
+  }
+  llvm::DenseSet<Operation *> needed = neededFor(results);
   int64_t rows = 0;
   BlockArgument query = phase.getArgumentFor("query");
   // What is derived from the queries counts as a use of all rows, unless it is attention of the
@@ -244,6 +248,7 @@ void ReferenceMethod::findNeeds() {
     }
   });
   method_->walk([&](MergeIntoOp) { merges_ = true; });
+  thinsPrompt_ = static_cast<bool>(phase("prefill").getNext().getValueFor("rows"));
   neededQueryRows_ = queryRowsFor(phase("prefill"));
   if (neededQueryRows_ >= 0) {
     neededQueryRows_ = std::max(neededQueryRows_, windowRows_);

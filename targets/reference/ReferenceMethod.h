@@ -42,6 +42,8 @@ public:
   ArrayRef<PhaseOp> endPhases() const { return endPhases_; }
   /// Whether phases of model scope end the prompt.
   bool plansForAllLayers() const { return plansForAllLayers_; }
+  /// Whether prefill says which rows of the prompt the next layer sees.
+  bool thinsPrompt() const { return thinsPrompt_; }
   /// Whether `layers(except(..))` leaves the layer out.
   bool skips(PhaseOp phase, int64_t layer) const;
 
@@ -85,6 +87,7 @@ private:
   SmallVector<StateOp, 2> states_;
   SmallVector<PhaseOp> endPhases_;
   bool plansForAllLayers_ = false;
+  bool thinsPrompt_ = false;
   std::map<std::string, std::shared_ptr<const CacheSchema>> schemas_;
   bool hasTokenBudget_ = false, needsPreRopeKeys_ = false, needsIds_ = false, merges_ = false;
   std::set<std::string> requests_;

@@ -88,7 +88,8 @@ StatusOr<std::shared_ptr<const CacheTable>> ReferenceSequence::readerView(int64_
   event.length = state.length;
   event.rows = &none;
   event.requests = &requests();
-  event.promptLength = promptLength;
+  event.promptLength = knownPromptLength();
+  event.step = state.promptRows < 0 ? 0 : event.length - state.promptRows;
   event.states = &state.states;
   Interpreter in(method_->geometry());
   KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
@@ -136,6 +137,14 @@ StatusOr<rt::HeadContents> ReferenceSequence::contents(int64_t layer, int64_t he
   const RowList &list = listOf(table, head);
   rt::HeadContents contents;
   contents.source = list.source;
+  const std::vector<int64_t> &entered = layers[static_cast<size_t>(layer)].entered;
+  auto seen = static_cast<int64_t>(entered.size());
+  for (int32_t &source : contents.source) {
+    if (method_->thinsPrompt()) {
+      source = static_cast<int32_t>(source < seen ? entered[static_cast<size_t>(source)]
+                                                  : layers.front().promptRows + source - seen);
+    }
+  }
   KVCACHE_RETURN_IF_ERROR(
       readSide(table, "k", head, geometry.headDim, contents.k, contents.kCoded, contents.codedK));
   KVCACHE_RETURN_IF_ERROR(

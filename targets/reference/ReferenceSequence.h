@@ -21,6 +21,10 @@ struct LayerState {
   std::map<std::string, RuntimeValue> states;
   RecentQueries recent;
   int64_t length = 0; ///< rows fed so far
+  int64_t promptRows = -1; ///< those of the prompt; -1 until it has ended
+  /// Where layers pass on fewer rows than they see: the rows of the prompt, as its first layer counts them, that entered
+  /// this one, and those among them (by number here) that the next one sees.
+  std::vector<int64_t> entered, passed;
   int32_t lastPosition = -1;
   std::shared_ptr<const Tensor> scores; ///< what the selection at the end of the prompt ranked
 };
@@ -41,6 +45,11 @@ public:
   const rt::RequestTables &requests() const { return options_.requests; }
 
   int64_t promptLength = -1; ///< rows of the prompt; -1 until it has ended
+  /// What the role prompt_length says now; -1: as many as were fed to the layer.
+  int64_t knownPromptLength() const {
+    bool known = promptLength < 0 && method_->thinsPrompt();
+    return known ? static_cast<int64_t>(layers.front().entered.size()) : promptLength;
+  }
 
   std::vector<LayerState> layers;
 

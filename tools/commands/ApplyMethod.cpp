@@ -6,6 +6,7 @@
 #include "tools/commands/ApplyMethod.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace kvcache::tools {
 
@@ -37,7 +38,57 @@ void point(OwnedRows &owned, int64_t count, const CacheFile &file, int64_t first
   owned.rows.out = owned.out.empty() ? nullptr : owned.out.data();
 }
 
+/// The rows `at` of some rows [rows, width].
+std::vector<float> chosen(const std::vector<float> &rows, const std::vector<int64_t> &at, int64_t width) {
+  std::vector<float> result;
+  for (int64_t row : rows.empty() ? std::vector<int64_t>() : at) {
+    result.insert(result.end(), rows.begin() + row * width, rows.begin() + (row + 1) * width);
+  }
+  return result;
+}
+
+/// A prompt that thins out: each layer gets, of the rows of the file, those that the one before it passes on.
+Status ingestThinning(Execution &execution, const CacheFile &file, Sequence *sequence) {
+  const rt::Geometry &g = file.geometry();
+  std::vector<int64_t> entering(static_cast<size_t>(file.tokens()));
+  std::iota(entering.begin(), entering.end(), 0);
+  for (int64_t layer = 0; layer < g.layers; ++layer) {
+    OwnedRows owned;
+    owned.k = chosen(file.rows(layer, "k", 0, file.tokens()), entering, g.kvHeads * g.headDim);
+    owned.v = chosen(file.rows(layer, "v", 0, file.tokens()), entering, g.kvHeads * g.headDim);
+    int64_t count = static_cast<int64_t>(entering.size()), needed = execution.neededQueryRows();
+    if (needed != 0) {
+      int64_t first = needed < 0 ? 0 : std::max<int64_t>(0, count - needed);
+      KVCACHE_RETURN_IF_ERROR(file.checkQueryRows(file.tokens() - entering[static_cast<size_t>(first)],
+                                                  execution.methodName()));
+      owned.q = chosen(file.promptQueries(layer, 0, file.tokens()), entering, g.queryHeads * g.headDim);
+    }
+    if (execution.needsPreRopeKeys()) {
+      owned.kPre = chosen(file.preRopeKeys(layer, false, 0, file.tokens()), entering, g.kvHeads * g.headDim);
+    }
+    point(owned, count, file, 0);
+    std::vector<int32_t> positions, ids;
+    for (int64_t row : entering) {
+      positions.push_back(file.positions()[static_cast<size_t>(row)]);
+      ids.push_back(file.ids().empty() ? 0 : file.ids()[static_cast<size_t>(row)]);
+    }
+    owned.rows.positions = positions.data();
+    owned.rows.ids = file.ids().empty() ? nullptr : ids.data();
+    KVCACHE_RETURN_IF_ERROR(execution.ingest(layer, {sequence}, {owned.rows}));
+    StatusOr<std::vector<int64_t>> passed = execution.passedRows(layer, *sequence);
+    KVCACHE_RETURN_IF_ERROR(passed.status());
+    for (int64_t &row : *passed) {
+      row = entering[static_cast<size_t>(row)];
+    }
+    entering = std::move(*passed);
+  }
+  return Status::ok();
+}
+
 Status ingestPrompt(Execution &execution, const CacheFile &file, Sequence *sequence) {
+  if (execution.thinsPrompt()) {
+    return ingestThinning(execution, file, sequence);
+  }
   for (int64_t first = 0; first < file.tokens(); first += chunkRows) {
     int64_t count = std::min(chunkRows, file.tokens() - first);
     for (int64_t layer = 0; layer < file.geometry().layers; ++layer) {
@@ -54,7 +105,41 @@ Status ingestPrompt(Execution &execution, const CacheFile &file, Sequence *seque
       KVCACHE_RETURN_IF_ERROR(execution.ingest(layer, {sequence}, {owned.rows}));
     }
   }
-  return execution.promptEnd({sequence});
+  return Status::ok();
+}
+
+/// The rows of a second pass. The file has no values of theirs: what they attend to reaches no result.
+Status probePrompt(Execution &execution, const CacheFile &file, Sequence *sequence) {
+  const rt::Geometry &g = file.geometry();
+  std::vector<int32_t> positions;
+  for (int64_t row = 0; row < file.taskRows(); ++row) {
+    positions.push_back(file.positions()[static_cast<size_t>(file.tokens() - 1)] + 1 +
+                        static_cast<int32_t>(row));
+  }
+  for (int64_t first = 0; first < file.taskRows(); first += chunkRows) {
+    int64_t count = std::min(chunkRows, file.taskRows() - first);
+    for (int64_t layer = 0; layer < g.layers; ++layer) {
+      OwnedRows owned;
+      owned.q = file.rows(layer, "task.q", first, count);
+      owned.k = file.rows(layer, "task.k", first, count);
+      owned.v.resize(owned.k.size());
+      owned.out.resize(owned.q.size());
+      point(owned, count, file, 0);
+      owned.rows.positions = positions.data() + first;
+      KVCACHE_RETURN_IF_ERROR(execution.probe(layer, {sequence}, {owned.rows}));
+    }
+  }
+  return Status::ok();
+}
+
+/// Queries of drafted tokens, where the file has some.
+Status giveDraft(Execution &execution, const CacheFile &file, Sequence *sequence) {
+  int64_t rows = std::min(file.draftRows(), execution.draftSteps());
+  for (int64_t layer = 0; rows > 0 && layer < file.geometry().layers; ++layer) {
+    std::vector<float> q = file.rows(layer, "rollout.q", 0, rows);
+    KVCACHE_RETURN_IF_ERROR(execution.setDraftQueries(layer, *sequence, rows, q.data()));
+  }
+  return Status::ok();
 }
 
 /// Moves rows [count, H, D] to [H, N, D], rows `first` and up.
@@ -140,6 +225,12 @@ StatusOr<std::unique_ptr<Sequence>> compressPrompt(Execution &execution, const C
   StatusOr<std::unique_ptr<Sequence>> sequence = execution.createSequence(options);
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   KVCACHE_RETURN_IF_ERROR(ingestPrompt(execution, file, sequence->get()));
+  if (execution.needsProbe()) {
+    KVCACHE_RETURN_IF_ERROR(file.checkTaskRows(execution.methodName()));
+    KVCACHE_RETURN_IF_ERROR(probePrompt(execution, file, sequence->get()));
+  }
+  KVCACHE_RETURN_IF_ERROR(giveDraft(execution, file, sequence->get()));
+  KVCACHE_RETURN_IF_ERROR(execution.promptEnd({sequence->get()}));
   return sequence;
 }
 

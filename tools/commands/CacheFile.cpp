@@ -62,7 +62,8 @@ StatusOr<std::shared_ptr<CacheFile>> CacheFile::open(const std::string &path) {
 /// Every `layers.*` name is known, and layers are numbered without holes.
 Status CacheFile::checkNames() {
   static const std::set<std::string> known = {"k",      "v",      "q",      "k_pre",  "hidden",
-                                              "step.k", "step.v", "step.q", "queries"};
+                                              "step.k", "step.v", "step.q", "queries",
+                                              "task.q", "task.k", "rollout.q"};
   std::set<int64_t> layers;
   for (const auto &[name, view] : file_->tensors()) {
     if (name.rfind("layers.", 0) != 0) {
@@ -82,7 +83,7 @@ Status CacheFile::checkNames() {
     bool attribute = rest.rfind("attr.", 0) == 0 && rest.size() > 5;
     if (!numbered || (known.count(rest) == 0 && !attribute)) {
       return bad(name, "unknown tensor, expected layers.{i}. with k, v, q, k_pre, hidden, "
-                       "attr.{name}, step.k, step.v, step.q or queries");
+                       "attr.{name}, step.k, step.v, step.q, queries, task.q, task.k or rollout.q");
     }
     layers.insert(std::stoll(number));
   }
@@ -145,6 +146,8 @@ Status CacheFile::readLayout() {
   steps_ = rowsOf("step.k");
   queryRows_ = rowsOf("q");
   attendRows_ = rowsOf("queries");
+  taskRows_ = rowsOf("task.q");
+  draftRows_ = rowsOf("rollout.q");
   hasPreRope_ = find(0, "k_pre") != nullptr;
   if (queryRows_ > tokens_) {
     return bad(tensorName(0, "q"), "expected at most " + std::to_string(tokens_) + " rows, got " +
@@ -183,6 +186,13 @@ Status CacheFile::checkLayer(int64_t layer) {
   KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "k_pre", kvHeads, tokens_));
   KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "q", queryHeads, queryRows_));
   KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "queries", queryHeads, attendRows_));
+  KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "task.q", queryHeads, taskRows_));
+  KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "task.k", kvHeads, taskRows_));
+  KVCACHE_RETURN_IF_ERROR(checkHeads(layer, "rollout.q", queryHeads, draftRows_));
+  if ((find(layer, "task.q") == nullptr) != (find(layer, "task.k") == nullptr)) {
+    return bad(tensorName(layer, find(layer, "task.q") == nullptr ? "task.q" : "task.k"),
+               "missing: a second pass needs task.q and task.k");
+  }
   int given = 0;
   for (const char *name : {"step.k", "step.v", "step.q"}) {
     given += find(layer, name) != nullptr ? 1 : 0;
@@ -318,6 +328,12 @@ Status CacheFile::checkPreRopeKeys() const {
                                 "layers.{i}.k_pre, rope_inv_freq or metadata rope_theta");
   }
   return Status::ok();
+}
+
+Status CacheFile::checkTaskRows(const std::string &method) const {
+  return taskRows_ > 0 ? Status::ok()
+                       : bad(tensorName(0, "task.q"),
+                             "missing: method '" + method + "' reads the prompt a second time");
 }
 
 Status CacheFile::checkQueryRows(int64_t needed, const std::string &method) const {

@@ -28,6 +28,8 @@ public:
   int64_t steps() const { return steps_; }           ///< S
   int64_t queryRows() const { return queryRows_; }   ///< w: rows of layers.i.q
   int64_t attendRows() const { return attendRows_; } ///< n: rows of layers.i.queries
+  int64_t taskRows() const { return taskRows_; }     ///< R: rows of layers.i.task.q, .k: a second pass
+  int64_t draftRows() const { return draftRows_; }   ///< rows of layers.i.rollout.q: drafted tokens
   bool hasQueries() const { return hasQueries_; }    ///< a tensor of layer 0 tells Hq
   /// Positions [T + S]; step s follows the last prompt row.
   const std::vector<int32_t> &positions() const { return positions_; }
@@ -53,6 +55,8 @@ public:
   std::vector<float> preRopeKeys(int64_t layer, bool step, int64_t first, int64_t count) const;
   /// Bad input, naming tensor and file, unless keys before RoPE are there or can be computed.
   rt::Status checkPreRopeKeys() const;
+  /// Bad input, naming tensor and file, unless there are rows of a second pass.
+  rt::Status checkTaskRows(const std::string &method) const;
   /// Bad input, naming the first layer with too few rows of q. `needed`:
   /// rt::Execution::neededQueryRows().
   rt::Status checkQueryRows(int64_t needed, const std::string &method) const;
@@ -74,7 +78,8 @@ private:
   std::shared_ptr<rt::SafetensorsFile> file_;
   rt::Geometry geometry_;
   rt::DType dtype_ = rt::DType::F32;
-  int64_t tokens_ = 0, steps_ = 0, queryRows_ = 0, attendRows_ = 0;
+  int64_t tokens_ = 0, steps_ = 0, queryRows_ = 0, attendRows_ = 0, taskRows_ = 0,
+          draftRows_ = 0;
   bool hasQueries_ = false, hasPreRope_ = false;
   std::vector<int32_t> positions_, ids_;
   rt::RequestTables requests_;

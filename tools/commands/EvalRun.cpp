@@ -58,15 +58,15 @@ private:
 };
 
 /// Bytes of a sequence that holds a recorded prompt, compressed to `tokens`.
-StatusOr<int64_t> bytesWith(rt::Execution &execution, const rt::PromptRecording &recording,
-                            int64_t tokens) {
+StatusOr<int64_t> bytesWith(rt::Decoder &decoder, rt::Execution &execution,
+                            const rt::PromptRecording &recording, int64_t tokens) {
   StatusOr<std::unique_ptr<rt::Sequence>> sequence =
       execution.createSequence({tokens, 0, recording.requests});
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   rt::SequenceRun run;
   run.sequence = sequence->get();
-  KVCACHE_RETURN_IF_ERROR(rt::replay(recording, execution, run));
-  KVCACHE_RETURN_IF_ERROR(execution.promptEnd({run.sequence}));
+  KVCACHE_RETURN_IF_ERROR(rt::feedPrompt(decoder, recording, execution, run));
+  KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(execution, {&run}));
   int64_t bytes = 0;
   for (int64_t layer = 0; layer < execution.geometry().layers; ++layer) {
     bytes += run.sequence->report(layer).bytesMeasured;
@@ -77,11 +77,11 @@ StatusOr<int64_t> bytesWith(rt::Execution &execution, const rt::PromptRecording 
 /// Equal prompts' lengths share one answer, so that notes and searches happen once. A share of 1.0
 /// keeps what is decoded later, too: methods that hold their budget after every step would drop
 /// tokens otherwise, and nothing would show that a method which drops nothing equals dense.
-StatusOr<rt::EvalBudget> makeBudget(const std::string &text) {
+StatusOr<rt::EvalBudget> makeBudget(rt::Decoder &decoder, const std::string &text) {
   StatusOr<Budget> budget = parseBudget(text, "");
   KVCACHE_RETURN_IF_ERROR(budget.status());
   auto known = std::make_shared<std::map<std::pair<const rt::Execution *, int64_t>, int64_t>>();
-  auto resolve = [budget = *budget, known](rt::Execution &execution,
+  auto resolve = [&decoder, budget = *budget, known](rt::Execution &execution,
                                            const rt::PromptRecording &recording,
                                            int64_t fed) -> StatusOr<int64_t> {
     if (budget.kind == Budget::Kind::Fraction && budget.share == 1) {
@@ -93,7 +93,9 @@ StatusOr<rt::EvalBudget> makeBudget(const std::string &text) {
     }
     StatusOr<int64_t> tokens =
         resolveBudget(budget, execution, recording.tokens,
-                      [&](int64_t count) { return bytesWith(execution, recording, count); });
+                      [&](int64_t count) {
+                        return bytesWith(decoder, execution, recording, count);
+                      });
     if (tokens.isOk()) {
       (*known)[key] = *tokens;
     }
@@ -197,7 +199,7 @@ Status EvalRun::useArtefacts() {
 Status EvalRun::evaluate() {
   rt::EvalGrid grid = request_.grid;
   for (const std::string &text : request_.budgets) {
-    StatusOr<rt::EvalBudget> budget = makeBudget(text);
+    StatusOr<rt::EvalBudget> budget = makeBudget(*decoder_, text);
     KVCACHE_RETURN_IF_ERROR(budget.status());
     grid.budgets.push_back(std::move(*budget));
   }

@@ -67,12 +67,15 @@ StatusOr<PromptRecording> record(rt::Decoder &decoder, Execution &execution,
   return std::move((*recordings)[0]);
 }
 
-StatusOr<std::unique_ptr<OwnedRun>> replayed(const PromptRecording &recording, Execution &execution,
-                                             const NamedPrompt &prompt, int64_t budget) {
+StatusOr<std::unique_ptr<OwnedRun>> replayed(rt::Decoder &decoder, const PromptRecording &recording,
+                                             Execution &execution, const NamedPrompt &prompt,
+                                             int64_t budget) {
   StatusOr<std::unique_ptr<OwnedRun>> owned = makeRun(execution, prompt, budget);
   KVCACHE_RETURN_IF_ERROR(owned.status());
-  KVCACHE_RETURN_IF_ERROR(rt::replay(recording, execution, (*owned)->run));
-  KVCACHE_RETURN_IF_ERROR(execution.promptEnd({(*owned)->sequence.get()}));
+  KVCACHE_RETURN_IF_ERROR(execution.thinsPrompt()
+                              ? decoder.prefill(execution, {&(*owned)->run})
+                              : rt::replay(recording, execution, (*owned)->run));
+  KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(execution, {&(*owned)->run}));
   return owned;
 }
 
@@ -80,13 +83,13 @@ StatusOr<int64_t> budgetOf(const Budget &budget, rt::Decoder &decoder, Execution
                            const NamedPrompt &prompt) {
   PromptRecording recording;
   auto bytes = [&](int64_t tokens) -> StatusOr<int64_t> {
-    if (recording.tokens == 0) {
+    if (recording.tokens == 0 && !execution.thinsPrompt()) {
       StatusOr<PromptRecording> recorded = record(decoder, execution, prompt);
       KVCACHE_RETURN_IF_ERROR(recorded.status());
       recording = std::move(*recorded);
     }
     StatusOr<std::unique_ptr<OwnedRun>> owned =
-        replayed(recording, execution, prompt, tokens);
+        replayed(decoder, recording, execution, prompt, tokens);
     KVCACHE_RETURN_IF_ERROR(owned.status());
     return proveCompression(*(*owned)->sequence, execution.geometry()).bytesMeasured;
   };

@@ -104,8 +104,9 @@ Status comparePrefill(Side &target, int64_t layer, const LayerRows &expected) {
 }
 
 Status prefillBoth(rt::Decoder &decoder, Side &target, Side &reference) {
-  const int64_t chunk = 512, layers = decoder.config().layers;
+  const int64_t layers = decoder.config().layers;
   int64_t tokens = static_cast<int64_t>(reference.run.prompt.size());
+  const int64_t chunk = reference.execution.thinsPrompt() ? tokens : 512;
   Progress progress("verifying", "layers", (tokens + chunk - 1) / chunk * layers);
   rt::PrefillOptions options;
   options.chunk = chunk;
@@ -121,6 +122,7 @@ Status prefillBoth(rt::Decoder &decoder, Side &target, Side &reference) {
 Status verifyPrompt(rt::Decoder &decoder, Side &target, Side &reference, const RunRow &row) {
   KVCACHE_RETURN_IF_ERROR(prefillBoth(decoder, target, reference));
   target.run.position = reference.run.position;
+  target.run.logits = reference.run.logits;
   std::vector<float> promptLogits = reference.run.logits;
   KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(target.execution, {&target.run}));
   KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(reference.execution, {&reference.run}));

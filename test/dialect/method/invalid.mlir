@@ -210,7 +210,7 @@ kvcache.method @phase_rows_c7 {
 
 kvcache.method @next_c1 {
   kvcache.phase score (%B = budget : index) {
-    // expected-error@+1 {{expected a result out, score, budget, keep, @symbol or one that a phase of the method takes, got 'scores'}}
+    // expected-error@+1 {{expected a result out, score, budget, keep, rows, @symbol or one that a phase of the method takes, got 'scores'}}
     kvcache.next scores = %B : index
   }
 }

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Drafting: a few tokens are decoded on a throw-away compressed copy of a prompt's cache, and their queries help to
+// choose what the prompt keeps.
+
+#pragma once
+
+#include "runtime/model/Decoder.h"
+
+#include <vector>
+
+namespace kvcache::rt {
+
+/// Drafts `execution.draftSteps()` tokens for each run, greedily from its logits, fewer where an end of text comes first,
+/// and hands their queries over (`setDraftQueries`). Each run must stand behind its prompt; nothing of it changes.
+Status draftAnswers(Decoder &decoder, Execution &execution, const std::vector<SequenceRun *> &runs);
+
+} // namespace kvcache::rt
