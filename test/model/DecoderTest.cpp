@@ -117,6 +117,82 @@ TEST(Decoder, observer_sees_every_layer_with_its_attention_output) {
   EXPECT_EQ(layers, (std::vector<int64_t>{0, 1}));
 }
 
+namespace {
+/// Plain attention that passes on every second row and the newest ones of layer `at`.
+class ThinningAttention : public PlainAttention {
+public:
+  ThinningAttention(Geometry geometry, int64_t at) : PlainAttention(std::move(geometry)), at_(at) {}
+  bool thinsPrompt() const override { return true; }
+  StatusOr<std::vector<int64_t>> passedRows(int64_t layer, const Sequence &sequence) const override {
+    int64_t rows = static_cast<int64_t>(
+        static_cast<const PlainSequence &>(sequence).positions[static_cast<size_t>(layer)].size());
+    std::vector<int64_t> passed;
+    for (int64_t row = 0; row < rows; ++row) {
+      if (layer != at_ || row % 2 == 0 || row + 3 > rows) {
+        passed.push_back(row);
+      }
+    }
+    return passed;
+  }
+
+private:
+  int64_t at_;
+};
+} // namespace
+
+// A row's keys in a layer depend on the layers before it alone: those of the rows that go on are those of the whole prompt.
+TEST(Decoder, thinned_prompt_takes_rows_out_of_the_residual_stream) {
+  auto decoder = loadDecoder(bundledModel());
+  ASSERT_TRUE(decoder);
+  Geometry geometry = decoder->geometry(ElementType::F32);
+  const int64_t width = geometry.kvHeads * geometry.headDim, at = 2;
+  PlainAttention whole(geometry);
+  ThinningAttention thinned(geometry, at);
+  OwnedRun all(whole, someTokens(90, decoder->config().vocabSize, 1));
+  OwnedRun first(thinned, someTokens(90, decoder->config().vocabSize, 1));
+  OwnedRun second(thinned, someTokens(37, decoder->config().vocabSize, 2));
+  PrefillOptions options;
+  options.chunk = 16; // not for a prompt that thins out
+  expectOk(decoder->prefill(whole, {&all.run}));
+  expectOk(decoder->prefill(thinned, {&second.run, &first.run}, options));
+  const auto &expected = static_cast<const PlainSequence &>(*all.run.sequence);
+  const auto &found = static_cast<const PlainSequence &>(*first.run.sequence);
+  EXPECT_LT(largestDifference(found.k[at], expected.k[at]), 1e-4);
+  std::vector<float> keys;
+  std::vector<int32_t> positions;
+  for (int32_t row = 0; row < 90; ++row) {
+    if (row % 2 == 0 || row + 3 > 90) {
+      positions.push_back(row);
+      keys.insert(keys.end(), expected.k[at + 1].begin() + row * width,
+                  expected.k[at + 1].begin() + (row + 1) * width);
+    }
+  }
+  EXPECT_EQ(found.positions[at + 1], positions);
+  ASSERT_EQ(found.k[at + 1].size(), keys.size());
+  EXPECT_LT(largestDifference(found.k[at + 1], keys), 1e-4);
+  EXPECT_EQ(found.positions.back().size(), positions.size());
+  // The next token stands behind the whole prompt, in every layer.
+  EXPECT_EQ(first.run.position, 90);
+  EXPECT_EQ(first.run.logits.size(), static_cast<size_t>(decoder->config().vocabSize));
+  expectOk(decoder->promptEnd(thinned, {&first.run}));
+  int32_t token = 7;
+  expectOk(decoder->step(thinned, {&first.run}, &token));
+  EXPECT_EQ(found.positions.front().back(), 90);
+  EXPECT_EQ(found.positions.back().back(), 90);
+}
+
+TEST(Decoder, negative_thinned_prompt_has_no_logits_of_all_rows_and_no_recording) {
+  auto decoder = loadDecoder(tinyModel(windowModel));
+  ASSERT_TRUE(decoder);
+  ThinningAttention thinned(decoder->geometry(ElementType::F32), 0);
+  OwnedRun owned(thinned, someTokens(9, 96, 3));
+  PrefillOptions options;
+  options.allLogits = true;
+  expectBadInput(decoder->prefill(thinned, {&owned.run}, options), {"'plain'", "drops rows"});
+  auto recordings = recordPrompts(*decoder, thinned, {&owned.run}, RecordOptions());
+  expectBadInput(recordings.status(), {"'plain'", "not recorded"});
+}
+
 TEST(PromptRecording, replay_gives_the_sequence_the_same_rows) {
   auto decoder = loadDecoder(bundledModel());
   ASSERT_TRUE(decoder);
