@@ -236,6 +236,42 @@ kvcache.method @next_c2 {
 
 // -----
 
+kvcache.method @next_c3 {
+  kvcache.phase prefill, decode (%i = keep : !kvcache.index<query.keep:? of query>) {
+    // expected-error@+1 {{rows: expected a phase that is prefill alone and takes its prompt at once}}
+    kvcache.next rows = %i : !kvcache.index<query.keep:? of query>
+  }
+}
+
+// -----
+
+kvcache.method @next_chunks_c3 {
+  kvcache.phase prefill (%i = keep : !kvcache.index<query.keep:? of query>) on(chunks(16)) {
+    // expected-error@+1 {{rows: expected a phase that is prefill alone and takes its prompt at once}}
+    kvcache.next rows = %i : !kvcache.index<query.keep:? of query>
+  }
+}
+
+// -----
+
+kvcache.method @next_tokens_c3 {
+  kvcache.phase prefill (%i = keep : !kvcache.index<token.keep:? of token>) {
+    // expected-error@+1 {{rows: expected a selection of rows of the event, as !kvcache.index<query.keep:? of query>, got '!kvcache.index<token.keep:? of token>'}}
+    kvcache.next rows = %i : !kvcache.index<token.keep:? of token>
+  }
+}
+
+// -----
+
+kvcache.method @next_c4 {
+  kvcache.phase prefill (%i = keep : !kvcache.index<query.keep:? of query>, %t = request(word) : !kvcache.tensor<query:?, i32>) {
+    // expected-error@+1 {{rows: layers see different rows, expected no table along rows, got 'request(word)'}}
+    kvcache.next rows = %i : !kvcache.index<query.keep:? of query>
+  }
+}
+
+// -----
+
 // expected-error@+1 {{expected at least two methods, got [@a]}}
 kvcache.compose @compose_c1 = [@a]
 
