@@ -129,6 +129,10 @@ MORE = {
         ("drop-below-budget", {"layers": 4, "params": {"tsp_layer": 1, "tsp_length": 60}, **BIG}),
         ("proportional", {"layers": 4, "params": {"tsp_layer": 1, "sizing": "proportional", "tsp_rate": 0.5}, **BIG}),
         ("window-16", {"layers": 3, "params": {"tsp_layer": 1, "tsp_length": 99, "window": 16, "pooling": "avg"}, **BIG}),
+        ("published-rate", {"layers": 3, "params": {"tsp_layer": 1, "sizing": "proportional"}, "tokens": 333, "group": 4,
+                            "budget": "40"}),
+        ("published-layer", {"layers": 17, "params": {"tsp_length": 40}, "tokens": 60, "group": 2, "budget": "20", "steps": 2}),
+        ("fits", {"layers": 3, "params": {"tsp_layer": 0, "tsp_length": 60}, "tokens": 100, "group": 4, "budget": "120"}),
     ],
     "pyramidinfer": [
         ("steep", {"layers": 4, "params": {"prefill_decay": 0.3, "min_context": 16}, "tokens": 150, "group": 4}),

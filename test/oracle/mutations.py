@@ -35,6 +35,8 @@ OPERATORS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<", "<=": "
 # `apply` answers with the cache and the outputs of steps and probes, which see every row; what causal hides from the
 # earlier rows of a prompt shows in generated text only, where test/e2e/all-kept.test compares it with dense.
 _PROMPT_OUTPUTS = "apply writes no outputs of prompt rows; all-kept.test catches this one"
+_MODEL_OUTPUTS = "apply writes no outputs of prompt rows; test/methods/thinning.test catches this one"
+_SLACK = "either is more than rounding and less than the distance between ratios"
 _SCALE = "a covariance times a positive number has the same eigenvectors in the same order"
 _SPARE_WORD = "at most one word more, which nothing reads"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
@@ -64,6 +66,16 @@ EQUIVALENT = {
     "think": {
         ("%mask = kvcache.scatter set %one into %none at %kept : (!ones, !low, !kept) -> !low", "set -> add"):
             "into zeros, and every channel is named once",
+    },
+    "fastkv": {
+        ("kvcache.param @tsp_length = 2048 : index in [1, 1048576]", "2048 -> 2049"): _LONGER_THAN_CASES,
+        ("%o = kvcache.attend %q over %c causal : (!q, !kv) -> !o", "causal -> nothing"): _MODEL_OUTPUTS,
+        ('%m = kvcache.map "select(l == tsp & T > max(B, W), select(share == 1, floor(T * rate + 0.0001), N), T)" (l = %l, '
+         "tsp = %tsp, T = %T, B = %B, W = %W, share = %share, rate = %rate, N = %N) : (index, index, index, index, index, "
+         "index, f32, index) -> !n", "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%C = kvcache.map "select(share == 1 & l > tsp, floor(T * B / (P * rate) + 0.0001), B)" (share = %share, l = %l, '
+         "tsp = %tsp, T = %T, B = %B, P = %P, rate = %rate) : (index, index, index, index, index, index, f32) -> !n",
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
     },
     "knorm": {
         ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
