@@ -238,6 +238,7 @@ LogicalResult Importer::slots(const proto::Program &from) {
     proto::SlotBinding::Role role = binding ? binding->role() : proto::SlotBinding::NONE;
     FlatSymbolRefAttr source;
     bool ofTensor = role == proto::SlotBinding::TENSOR_EXTENT;
+    bool limited = role == proto::SlotBinding::WINDOW_ROWS && binding->value() > 0;
     if (role == proto::SlotBinding::STORE_ROWS || ofTensor) {
       FailureOr<FlatSymbolRefAttr> named =
           ofTensor ? tensor(binding->index()) : store(binding->index());
@@ -249,7 +250,8 @@ LogicalResult Importer::slots(const proto::Program &from) {
     slots_.push_back(SlotOp::create(
         b_, loc_, MemRefType::get({}, b_.getI64Type()), word(proto::SlotBinding::Role_Name(role)),
         source,
-        role == proto::SlotBinding::CONSTANT || ofTensor ? i64(binding->value()) : IntegerAttr()));
+        role == proto::SlotBinding::CONSTANT || ofTensor || limited ? i64(binding->value())
+                                                                    : IntegerAttr()));
   }
   return success();
 }

@@ -1,4 +1,9 @@
+// RUN: echo "In the beginning God created the heaven" > p.txt
+// RUN: not %kvasir run %s --prompt p.txt 2>&1 | FileCheck %s
+// RUN: not %kvasir run %s --prompt p.txt --target reference 2>&1 | FileCheck %s
+// REQUIRES: kvasir
 // Passes on the first three rows of a prompt, so the newest is lost: nobody may do that.
+// CHECK: error: method '{{.*}}first-rows-only{{(.mlir)?}}', layer 0: the last row of the prompt is not passed on
 !t = !kvcache.tensor<query:?, f32>
 !pass = !kvcache.index<query.keep:? of query>
 kvcache.method @"first-rows-only" info {family = "score", title = "the first rows only"} {
