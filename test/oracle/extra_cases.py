@@ -140,6 +140,11 @@ MORE = {
         ("rho-1", {"params": {"prefill_decay": 1.0}, "tokens": 120, "group": 4}),
         ("thinned-often", {"layers": 3, "params": {"exceed": 4, "prefill_decay": 0.5, "recent_ratio": 0.1}, "tokens": 90,
                            "group": 4}),
+        ("steep-weights", {"layers": 4, "params": {"distance_weight": 40.0, "prefill_decay": 0.3, "min_context": 16,
+                                                   "recent_ratio": 0.08, "exceed": 6, "gen_keep": 0.7}, "tokens": 150,
+                           "group": 2, "steps": 60}),
+        ("small-context", {"layers": 3, "params": {"prefill_decay": 0.5, "recent_ratio": 0.5, "exceed": 3}, "tokens": 30,
+                           "group": 4, "steps": 30}),
         ("flat-weights", {"layers": 3, "params": {"distance_weight": 1.0, "sinks": 0, "prefill_decay": 0.5,
                                                   "min_context": 8}, "tokens": 120, "dtype": "F16"}),
     ],
@@ -229,6 +234,8 @@ def as_called(method, params, inputs, tokens):
             params = {"base": params["base"]}
         elif params.get("per_layer"):
             params["window"] = len(spans) + 1
+    if method == "pyramidinfer" and int(tokens * params.get("recent_ratio", 0.2)) < 16:
+        params["history"] = 16  # so that rows of decode steps take the place of old ones
     if method == "finch":
         tables = {"question": [params.pop("question", 32)]}
         params["window"] = max(tables["question"][0], 32 if inputs["layers.0.q"].shape[1] > 32 else 0) if "layers.0.q" in inputs else 32
