@@ -292,7 +292,7 @@ Status CacheTable::gather(const Tensor &index) {
     RowList &list = lists[l];
     int64_t head = index.axes.size() > 1 ? static_cast<int64_t>(l) : 0;
     int64_t capacity = index.axes.back().extent;
-    int64_t count = index.ragged.empty()
+    int64_t count = index.ragged.empty() || index.lengths.empty()
                         ? capacity
                         : index.lengths[index.lengths.size() == 1 ? 0 : static_cast<size_t>(head)];
     std::vector<int64_t> kept;
