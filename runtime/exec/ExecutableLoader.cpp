@@ -212,8 +212,10 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
     return bad("it uses RoPE frequencies, the geometry has none");
   }
   if (isMade(loaded.role) && loaded.role != proto::Buffer::TRANSIENT) {
-    bool takesPrompt = program_->kind == proto::Program::PREFILL || program_->kind == proto::Program::INGEST;
-    if (!takesPrompt || loaded.elem != ElementType::I32 || loaded.dims.size() != 1 || program_->uses(loaded.role)) {
+    bool takesPrompt =
+        program_->kind == proto::Program::PREFILL || program_->kind == proto::Program::INGEST;
+    if (!takesPrompt || loaded.elem != ElementType::I32 || loaded.dims.size() != 1 ||
+        program_->uses(loaded.role)) {
       return bad("buffer '" + loaded.name + "' cannot tell which rows the next layer sees");
     }
   }

@@ -261,7 +261,8 @@ Status CompiledExecution::runPrograms(proto::Program::Kind kind, int64_t layer) 
   return Status::ok();
 }
 
-/// Where layers pass on fewer rows than they see: each gets its prompt at once, and what the one before it passed on.
+/// Where layers pass on fewer rows than they see: each gets its prompt at once, and what the one
+/// before it passed on.
 Status CompiledExecution::checkThinned(int64_t layer, const std::vector<LayerRows> &rows) const {
   for (size_t i = 0; i < batch_.size() && thinsPrompt(); ++i) {
     const auto &layers = batch_[i]->layers_;
@@ -275,7 +276,8 @@ Status CompiledExecution::checkThinned(int64_t layer, const std::vector<LayerRow
 /// Keeps which rows the program that has just run, as item `index` of the batch, passes on.
 Status CompiledExecution::takePassed(const LoadedProgram &program, int64_t layer, size_t index) {
   Frame &frame = core_->runner.frame(index);
-  int32_t rows = program.buffer(proto::Buffer::PASSED), count = program.buffer(proto::Buffer::PASSED_ROWS);
+  int32_t rows = program.buffer(proto::Buffer::PASSED),
+          count = program.buffer(proto::Buffer::PASSED_ROWS);
   int64_t most = frame.bufferBytes(rows) / static_cast<int64_t>(sizeof(int32_t));
   const auto *chosen = static_cast<const int32_t *>(frame.used(rows));
   const auto *number = count < 0 ? nullptr : static_cast<const int32_t *>(frame.used(count));

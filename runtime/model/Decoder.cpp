@@ -232,7 +232,8 @@ Status Decoder::Implementation::thin(const Execution &execution, int64_t layer, 
     for (int64_t row : *passed) {
       auto source = static_cast<size_t>(pass.first[i] + row);
       auto from = residual.begin() + static_cast<int64_t>(source) * width;
-      std::copy(from, from + width, residual.begin() + left.rows() * width); // never behind its source
+      std::copy(from, from + width,
+                residual.begin() + left.rows() * width); // never behind its source
       left.tokens.push_back(pass.tokens[source]);
       left.positions.push_back(pass.positions[source]);
     }
@@ -333,8 +334,9 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
   KVCACHE_RETURN_IF_ERROR(model.startPrefill(runs, options));
   bool thins = execution.thinsPrompt();
   if (thins && options.allLogits) {
-    return Status::badInput("method '" + execution.methodName() +
-                            "' drops rows of the prompt between layers: only the last one has logits");
+    return Status::badInput(
+        "method '" + execution.methodName() +
+        "' drops rows of the prompt between layers: only the last one has logits");
   }
   int64_t longest = 0;
   for (const SequenceRun *run : runs) {

@@ -51,8 +51,9 @@ StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution
                                                      const std::vector<SequenceRun *> &runs,
                                                      const RecordOptions &options) {
   if (dense.thinsPrompt()) {
-    return Status::badInput("method '" + dense.methodName() +
-                            "' drops rows of the prompt between layers: its prefill is not recorded");
+    return Status::badInput(
+        "method '" + dense.methodName() +
+        "' drops rows of the prompt between layers: its prefill is not recorded");
   }
   std::vector<PromptRecording> recordings;
   for (const SequenceRun *run : runs) {
@@ -126,8 +127,9 @@ static Status checkRecording(const PromptRecording &recording, const Execution &
 Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
               int64_t chunk) {
   if (execution.thinsPrompt()) {
-    return Status::badInput("method '" + execution.methodName() +
-                            "' drops rows of the prompt between layers: expected a prefill of its own");
+    return Status::badInput(
+        "method '" + execution.methodName() +
+        "' drops rows of the prompt between layers: expected a prefill of its own");
   }
   KVCACHE_RETURN_IF_ERROR(checkRecording(recording, execution));
   if (chunk < 1) {

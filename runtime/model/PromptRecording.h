@@ -55,8 +55,9 @@ StatusOr<std::vector<PromptRecording>> recordPrompts(Decoder &decoder, Execution
 Status replay(const PromptRecording &recording, Execution &execution, SequenceRun &run,
               int64_t chunk = 512);
 
-/// Gives the prompt of a recording to the new sequence of `run`: by `replay`, or, where layers pass on fewer rows than
-/// they see and so see other activations than the dense ones, by a prefill of its own. Position and logits of `run` are set.
+/// Gives the prompt of a recording to the new sequence of `run`: by `replay`, or, where layers pass
+/// on fewer rows than they see and so see other activations than the dense ones, by a prefill of
+/// its own. Position and logits of `run` are set.
 Status feedPrompt(Decoder &decoder, const PromptRecording &recording, Execution &execution,
                   SequenceRun &run);
 

@@ -62,8 +62,9 @@ LogicalResult Scheduler::passRows(NextOp next, Value rows) {
                 found->second.elem == ElementType::I32 && found->second.places[0].lengths >= 0;
   if (!chosen || !builder_.hand(found->second.buffer, proto::Buffer::PASSED) ||
       !builder_.hand(found->second.places[0].lengths, proto::Buffer::PASSED_ROWS)) {
-    return next.emitError() << "'rows': expected a selection that the phase makes, of which no other "
-                               "result is made";
+    return next.emitError()
+           << "'rows': expected a selection that the phase makes, of which no other "
+              "result is made";
   }
   return success();
 }

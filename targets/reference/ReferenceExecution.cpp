@@ -106,7 +106,8 @@ static void remember(RecentQueries &recent, const rt::LayerRows &rows, int64_t w
 
 Status ReferenceExecution::enter(int64_t layer, ReferenceSequence &sequence, int64_t rows) const {
   LayerState &state = sequence.layers[static_cast<size_t>(layer)];
-  const LayerState *before = layer == 0 ? nullptr : &sequence.layers[static_cast<size_t>(layer - 1)];
+  const LayerState *before =
+      layer == 0 ? nullptr : &sequence.layers[static_cast<size_t>(layer - 1)];
   KVCACHE_RETURN_IF_ERROR(
       rt::checkThinnedFeed(methodName(), layer, state.length, rows,
                            before ? static_cast<int64_t>(before->passed.size()) : -1));

@@ -34,7 +34,8 @@ public:
   Status ingest(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                 const std::vector<rt::LayerRows> &rows) override;
   bool thinsPrompt() const override { return method_->thinsPrompt(); }
-  StatusOr<std::vector<int64_t>> passedRows(int64_t layer, const rt::Sequence &sequence) const override;
+  StatusOr<std::vector<int64_t>> passedRows(int64_t layer,
+                                            const rt::Sequence &sequence) const override;
   Status promptEnd(const std::vector<rt::Sequence *> &sequences) override;
   Status decode(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                 const std::vector<rt::LayerRows> &rows) override;
@@ -59,7 +60,8 @@ private:
   /// Runs the phase that appends `rows`; with `wantOutput`, fills rows.out.
   Status feed(StringRef kind, int64_t layer, ReferenceSequence &sequence, const rt::LayerRows &rows,
               bool wantOutput);
-  /// Checks and notes which rows of the prompt enter a layer, where layers pass on fewer than they see.
+  /// Checks and notes which rows of the prompt enter a layer, where layers pass on fewer than they
+  /// see.
   Status enter(int64_t layer, ReferenceSequence &sequence, int64_t rows) const;
   /// As `feed` for each sequence of a batch.
   Status feedAll(StringRef kind, int64_t layer, const std::vector<rt::Sequence *> &sequences,

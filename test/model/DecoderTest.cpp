@@ -123,7 +123,8 @@ class ThinningAttention : public PlainAttention {
 public:
   ThinningAttention(Geometry geometry, int64_t at) : PlainAttention(std::move(geometry)), at_(at) {}
   bool thinsPrompt() const override { return true; }
-  StatusOr<std::vector<int64_t>> passedRows(int64_t layer, const Sequence &sequence) const override {
+  StatusOr<std::vector<int64_t>> passedRows(int64_t layer,
+                                            const Sequence &sequence) const override {
     int64_t rows = static_cast<int64_t>(
         static_cast<const PlainSequence &>(sequence).positions[static_cast<size_t>(layer)].size());
     std::vector<int64_t> passed;
@@ -140,7 +141,8 @@ private:
 };
 } // namespace
 
-// A row's keys in a layer depend on the layers before it alone: those of the rows that go on are those of the whole prompt.
+// A row's keys in a layer depend on the layers before it alone: those of the rows that go on are
+// those of the whole prompt.
 TEST(Decoder, thinned_prompt_takes_rows_out_of_the_residual_stream) {
   auto decoder = loadDecoder(bundledModel());
   ASSERT_TRUE(decoder);

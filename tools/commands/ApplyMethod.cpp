@@ -39,7 +39,8 @@ void point(OwnedRows &owned, int64_t count, const CacheFile &file, int64_t first
 }
 
 /// The rows `at` of some rows [rows, width].
-std::vector<float> chosen(const std::vector<float> &rows, const std::vector<int64_t> &at, int64_t width) {
+std::vector<float> chosen(const std::vector<float> &rows, const std::vector<int64_t> &at,
+                          int64_t width) {
   std::vector<float> result;
   for (int64_t row : rows.empty() ? std::vector<int64_t>() : at) {
     result.insert(result.end(), rows.begin() + row * width, rows.begin() + (row + 1) * width);
@@ -47,7 +48,8 @@ std::vector<float> chosen(const std::vector<float> &rows, const std::vector<int6
   return result;
 }
 
-/// A prompt that thins out: each layer gets, of the rows of the file, those that the one before it passes on.
+/// A prompt that thins out: each layer gets, of the rows of the file, those that the one before it
+/// passes on.
 Status ingestThinning(Execution &execution, const CacheFile &file, Sequence *sequence) {
   const rt::Geometry &g = file.geometry();
   std::vector<int64_t> entering(static_cast<size_t>(file.tokens()));
@@ -59,12 +61,14 @@ Status ingestThinning(Execution &execution, const CacheFile &file, Sequence *seq
     int64_t count = static_cast<int64_t>(entering.size()), needed = execution.neededQueryRows();
     if (needed != 0) {
       int64_t first = needed < 0 ? 0 : std::max<int64_t>(0, count - needed);
-      KVCACHE_RETURN_IF_ERROR(file.checkQueryRows(file.tokens() - entering[static_cast<size_t>(first)],
-                                                  execution.methodName()));
-      owned.q = chosen(file.promptQueries(layer, 0, file.tokens()), entering, g.queryHeads * g.headDim);
+      KVCACHE_RETURN_IF_ERROR(file.checkQueryRows(
+          file.tokens() - entering[static_cast<size_t>(first)], execution.methodName()));
+      owned.q =
+          chosen(file.promptQueries(layer, 0, file.tokens()), entering, g.queryHeads * g.headDim);
     }
     if (execution.needsPreRopeKeys()) {
-      owned.kPre = chosen(file.preRopeKeys(layer, false, 0, file.tokens()), entering, g.kvHeads * g.headDim);
+      owned.kPre =
+          chosen(file.preRopeKeys(layer, false, 0, file.tokens()), entering, g.kvHeads * g.headDim);
     }
     point(owned, count, file, 0);
     std::vector<int32_t> positions, ids;
@@ -108,7 +112,8 @@ Status ingestPrompt(Execution &execution, const CacheFile &file, Sequence *seque
   return Status::ok();
 }
 
-/// The rows of a second pass. The file has no values of theirs: what they attend to reaches no result.
+/// The rows of a second pass. The file has no values of theirs: what they attend to reaches no
+/// result.
 Status probePrompt(Execution &execution, const CacheFile &file, Sequence *sequence) {
   const rt::Geometry &g = file.geometry();
   std::vector<int32_t> positions;

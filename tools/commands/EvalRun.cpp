@@ -82,8 +82,8 @@ StatusOr<rt::EvalBudget> makeBudget(rt::Decoder &decoder, const std::string &tex
   KVCACHE_RETURN_IF_ERROR(budget.status());
   auto known = std::make_shared<std::map<std::pair<const rt::Execution *, int64_t>, int64_t>>();
   auto resolve = [&decoder, budget = *budget, known](rt::Execution &execution,
-                                           const rt::PromptRecording &recording,
-                                           int64_t fed) -> StatusOr<int64_t> {
+                                                     const rt::PromptRecording &recording,
+                                                     int64_t fed) -> StatusOr<int64_t> {
     if (budget.kind == Budget::Kind::Fraction && budget.share == 1) {
       return recording.tokens + fed;
     }
@@ -92,10 +92,9 @@ StatusOr<rt::EvalBudget> makeBudget(rt::Decoder &decoder, const std::string &tex
       return found->second;
     }
     StatusOr<int64_t> tokens =
-        resolveBudget(budget, execution, recording.tokens,
-                      [&](int64_t count) {
-                        return bytesWith(decoder, execution, recording, count);
-                      });
+        resolveBudget(budget, execution, recording.tokens, [&](int64_t count) {
+          return bytesWith(decoder, execution, recording, count);
+        });
     if (tokens.isOk()) {
       (*known)[key] = *tokens;
     }
