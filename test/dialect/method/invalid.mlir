@@ -74,7 +74,7 @@ kvcache.method @artefact_c3 {
 // -----
 
 kvcache.method @phase_c1 {
-  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress and query, got 'rank'}}
+  // expected-error@+1 {{expected distinct kinds among calibrate, prefill, decode, score, allocate, select, compress, query, probe and draft, got 'rank'}}
   kvcache.phase rank (%B = budget : index) {
     kvcache.next score = %B : index
   }
@@ -92,7 +92,7 @@ kvcache.method @phase_c2 {
 // -----
 
 kvcache.method @phase_argument_c2 {
-  // expected-error@+1 {{expected last_queries(n) or request(name), and no argument of other roles, got 'query(4)'}}
+  // expected-error@+1 {{expected last_queries(n), draft_queries(n) or request(name), and no argument of other roles, got 'query(4)'}}
   kvcache.phase score (%q = query(4) : f32) {
     kvcache.next score = %q : f32
   }
@@ -350,4 +350,31 @@ kvcache.method @state_codes_c4 {
 kvcache.method @state_c4 {
   // expected-error@+1 {{encode: no encoder @f in method @state_c4}}
   kvcache.state @kv : !kv encode {k = @f}
+}
+
+// -----
+
+kvcache.method @phase_c8 {
+  // expected-error@+1 {{probe: expected results out and @state, got 'keep'}}
+  kvcache.phase probe (%i = keep : !kvcache.index<token.keep:? of token>) {
+    kvcache.next keep = %i : !kvcache.index<token.keep:? of token>
+  }
+}
+
+// -----
+
+kvcache.method @phase_c9 {
+  // expected-error@+1 {{draft: expected one result keep, an index set, or new caches}}
+  kvcache.phase draft (%B = budget : index) {
+    kvcache.next budget = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_c10 {
+  // expected-error@+1 {{draft_queries: expected a phase draft in the method}}
+  kvcache.phase score (%q = draft_queries(8) : !kvcache.tensor<head:8, query.draft:?, channel.post:64, f16>, %B = budget : index) {
+    kvcache.next budget = %B : index
+  }
 }
