@@ -290,14 +290,13 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
 
   // Rows of the event. They lie rows first: [rows, heads, channel].
-  bool window = role == "last_queries", draft = role == "draft_queries";
-  int64_t wanted =
-      window || draft ? cast<IntegerAttr>(binding.getArgument()).getInt() : int64_t(0);
-  Extent rows = (window || draft) && wanted == 0
+  bool window = role == "last_queries", draft = role == "draft_queries", some = window || draft;
+  int64_t wanted = some ? cast<IntegerAttr>(binding.getArgument()).getInt() : int64_t(0);
+  Extent rows = some && wanted == 0
                     ? Extent::of(0)
-                    : Extent::inSlot(window  ? builder_.windowSlot(wanted)
-                                     : draft ? builder_.boundSlot(proto::SlotBinding::DRAFT_ROWS)
-                                             : builder_.boundSlot(proto::SlotBinding::ROWS));
+                    : Extent::inSlot(window ? builder_.windowSlot(wanted)
+                                            : builder_.boundSlot(draft ? proto::SlotBinding::DRAFT_ROWS
+                                                                       : proto::SlotBinding::ROWS));
   TensorPlace place;
   SmallVector<AxisAttr> rowAxes, headAxes, channelAxes;
   for (AxisAttr axis : axesOf(argument)) {
@@ -312,11 +311,10 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
   }
   if (window) {
     context_.needQueryRows(wanted);
-    std::string of = "_" + std::to_string(wanted);
-    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries" + of,
+    place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries_" + std::to_string(wanted),
                                        ElementType::F32, {rows, heads, dim});
     queryPositions_[argument] = builder_.roleBuffer(
-        proto::Buffer::LAST_POSITIONS, "last_positions" + of, ElementType::I32, {rows});
+        proto::Buffer::LAST_POSITIONS, "last_positions_" + std::to_string(wanted), ElementType::I32, {rows});
   } else if (draft) {
     place.buffer = builder_.roleBuffer(proto::Buffer::DRAFT_QUERIES, "draft_queries",
                                        ElementType::F32, {rows, heads, dim});

@@ -28,6 +28,15 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
 
 // -----
 
+module @executable_c4 {
+  // expected-error @below {{expects draft_steps with a program draft_end alone}}
+kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" attributes {draft_steps = 8 : i64} {
+
+}
+}
+
+// -----
+
 module @exec_store_c1 {
 kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
   // expected-error @below {{expects a row head and a column at least}}
