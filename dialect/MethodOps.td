@@ -115,7 +115,7 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     calibrate, allocate and select have model scope, and they take no rows of an event and no cache there; (C8) a probe has no
     triggers, takes no rows of a request, and yields `out` and states alone; (C9) a draft has no triggers, takes no rows of an
     event, and yields `keep` or caches; (C10) only phases score, allocate and select take draft_queries, of a method that has a
-    draft.
+    draft, or none of them (n = 0).
   }];
   let arguments = (ins StrArrayAttr:$kinds, KVCache_BindingArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
                        OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition,

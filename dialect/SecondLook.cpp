@@ -75,6 +75,8 @@ LogicalResult verifySecondLook(PhaseOp phase, MethodOp method) {
     if (binding.getRole() != "draft_queries") {
       continue;
     }
+    auto most = dyn_cast<IntegerAttr>(binding.getArgument());
+    bool none = most && most.getInt() == 0; // a draft of no tokens is none
     bool ends = llvm::all_of(phase.getKinds().getAsRange<StringAttr>(), [](StringAttr kind) {
       return llvm::is_contained({"score", "allocate", "select", "prompt_score", "prompt_end"},
                                 kind.getValue());
@@ -85,7 +87,7 @@ LogicalResult verifySecondLook(PhaseOp phase, MethodOp method) {
     bool drafts = llvm::any_of(method.getBody().front().getOps<PhaseOp>(), [](PhaseOp other) {
       return other.hasKind("draft") || other.hasKind("draft_end");
     });
-    if (!drafts && !hasBase(method)) { // C10
+    if (!drafts && !none && !hasBase(method)) { // C10
       return phase.emitOpError("draft_queries: expected a phase draft in the method");
     }
   }

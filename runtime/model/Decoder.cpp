@@ -63,7 +63,6 @@ struct Decoder::Implementation {
   Status forward(Execution &execution, Pass &pass, const LayerObserver &observer);
   Status thin(const Execution &execution, int64_t layer, Pass &pass);
   const float *headLogits(const std::vector<int64_t> &rows);
-  Status secondPass(Execution &execution, const std::vector<SequenceRun *> &runs);
   Status startPrefill(const std::vector<SequenceRun *> &runs, const PrefillOptions &options) const;
   void finishChunk(const Pass &pass, int64_t start, bool allLogits,
                    const std::vector<SequenceRun *> &runs);
@@ -358,9 +357,9 @@ Status Decoder::prefill(Execution &execution, const std::vector<SequenceRun *> &
   return Status::ok();
 }
 
-/// Feeds the prompt of each run behind itself. The runs stay where they are.
-Status Decoder::Implementation::secondPass(Execution &execution,
-                                           const std::vector<SequenceRun *> &runs) {
+Status Decoder::secondPass(Execution &execution, const std::vector<SequenceRun *> &runs,
+                           const LayerObserver &observer) {
+  KVCACHE_RETURN_IF_ERROR(implementation_->checkCall(execution, runs));
   constexpr int64_t chunk = 512;
   int64_t longest = 0;
   for (const SequenceRun *run : runs) {
@@ -376,7 +375,7 @@ Status Decoder::Implementation::secondPass(Execution &execution,
         pass.add(i, *runs[i], runs[i]->prompt.data() + start, std::min(rest, chunk), start);
       }
     }
-    KVCACHE_RETURN_IF_ERROR(forward(execution, pass, {}));
+    KVCACHE_RETURN_IF_ERROR(implementation_->forward(execution, pass, observer));
   }
   return Status::ok();
 }
@@ -392,7 +391,7 @@ static std::vector<Sequence *> sequencesOf(const std::vector<SequenceRun *> &run
 Status Decoder::promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs) {
   KVCACHE_RETURN_IF_ERROR(implementation_->checkCall(execution, runs));
   if (execution.needsProbe()) {
-    KVCACHE_RETURN_IF_ERROR(implementation_->secondPass(execution, runs));
+    KVCACHE_RETURN_IF_ERROR(secondPass(execution, runs));
   }
   if (execution.draftSteps() > 0) {
     KVCACHE_RETURN_IF_ERROR(draftAnswers(*this, execution, runs));

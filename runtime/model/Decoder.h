@@ -59,8 +59,11 @@ public:
   /// vocabulary, an execution for another geometry.
   Status prefill(Execution &execution, const std::vector<SequenceRun *> &runs,
                  const PrefillOptions &options = {});
-  /// Ends the prompt of each run (`execution.promptEnd`). Before that, what the method asks for: the prompt is fed a
-  /// second time, behind itself (`execution.probe`), and an answer is drafted (Draft.h). Position and logits stay.
+  /// Feeds the prompt of each run once more, behind itself (`execution.probe`). Position and logits stay.
+  Status secondPass(Execution &execution, const std::vector<SequenceRun *> &runs,
+                    const LayerObserver &observer = {});
+  /// Ends the prompt of each run (`execution.promptEnd`). Before that, what the method asks for: a second pass, and
+  /// an answer that is drafted (Draft.h). Position and logits stay.
   Status promptEnd(Execution &execution, const std::vector<SequenceRun *> &runs);
   /// Feeds one token per run through the decode phase, `stepEnd` included. Sets
   /// `logits` of each run, and also writes them to `logits` [runs, V] unless

@@ -283,6 +283,27 @@ static Status keepCoded(const ColumnSchema &column, CodedColumn &coded,
   return Status::ok();
 }
 
+std::vector<int32_t> CacheTable::arrivals() const {
+  std::vector<int32_t> counts;
+  for (const RowList &list : lists) {
+    counts.push_back(list.arrived);
+  }
+  return counts;
+}
+
+void CacheTable::forgetSince(const std::vector<int32_t> &arrivals) {
+  for (auto [list, count] : llvm::zip_equal(lists, arrivals)) {
+    while (!list.source.empty() && list.source.back() >= count) {
+      list.source.pop_back();
+    }
+    for (auto [c, column] : llvm::enumerate(schema->columns)) {
+      list.columns[c].resize(static_cast<size_t>(list.rows() * column.layout.width));
+    }
+    list.merged.resize(static_cast<size_t>(list.rows()));
+    list.arrived = count;
+  }
+}
+
 Status CacheTable::gather(const Tensor &index) {
   if (index.axes.size() != 1 && index.axes.size() != schema->lead.size() + 1) {
     return Status::badInput("expected rows to keep for all heads, or for every point of the row "

@@ -98,6 +98,10 @@ struct CacheTable {
   /// Keeps the rows that `index` names, in its order (ascending); an index without the lead axes
   /// applies to all lists.
   Status gather(const Tensor &index);
+  /// Rows that ever arrived, for each list.
+  std::vector<int32_t> arrivals() const;
+  /// Takes out the rows at the end of each list that arrived after `arrivals` rows, as if they had never been there.
+  void forgetSince(const std::vector<int32_t> &arrivals);
   /// Codes the rows that are due in every column (StorageLayout.h, codedRowsAfterCommit), those of
   /// a column in `encoders` as that makes them.
   Status commit(const FactorLookup &factor, const std::map<std::string, RowEncoder> &encoders = {});

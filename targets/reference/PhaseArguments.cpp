@@ -32,7 +32,7 @@ private:
   Status bindRows(BlockArgument argument, const Activations &from);
   Status bindRole(BlockArgument argument, BindingAttr binding);
   Status bindEventRows(BlockArgument argument, StringRef role);
-  Status bindLastQueries(BlockArgument argument, int64_t count);
+  Status bindQueries(BlockArgument argument, const RecentQueries *given, BindingAttr binding);
   Status bindRequest(BlockArgument argument, const std::string &name);
   void bindCount(BlockArgument argument, int64_t value) {
     in_.set(argument, numberOf(argument.getType(), value));
@@ -108,7 +108,7 @@ Status Binder::bindRows(BlockArgument argument, const Activations &from) {
   }
   StatusOr<Tensor> ordered = inOrder(rows, names);
   KVCACHE_RETURN_IF_ERROR(ordered.status());
-  if (from.positions) {
+  if (from.positions || from.rows == 0) {
     in_.bindPositions(rowAxis, std::vector<int32_t>(from.positions, from.positions + from.rows));
   }
   return in_.set(argument, std::move(*ordered));
@@ -143,11 +143,13 @@ Status Binder::bindEventRows(BlockArgument argument, StringRef role) {
   return in_.set(argument, std::move(numbers));
 }
 
-Status Binder::bindLastQueries(BlockArgument argument, int64_t count) {
-  if (!event_.recent) {
-    return Status::badInput("the event has no last queries");
+Status Binder::bindQueries(BlockArgument argument, const RecentQueries *given,
+                           BindingAttr binding) {
+  if (!given) {
+    return Status::badInput("the event has no such queries");
   }
-  const RecentQueries &recent = *event_.recent;
+  const RecentQueries &recent = *given;
+  int64_t count = cast<IntegerAttr>(binding.getArgument()).getInt();
   int64_t have = static_cast<int64_t>(recent.positions.size()), rows = std::min(count, have);
   int64_t stride = method_.geometry().queryHeads * method_.geometry().headDim;
   return bindRows(argument, {"queries", recent.q.data() + (have - rows) * stride, rows,
@@ -191,8 +193,8 @@ Status Binder::bindRole(BlockArgument argument, BindingAttr binding) {
   if (role == "query" || role == "key" || role == "value" || role == "pos" || role == "ids") {
     return bindEventRows(argument, role);
   }
-  if (role == "last_queries") {
-    return bindLastQueries(argument, cast<IntegerAttr>(binding.getArgument()).getInt());
+  if (role == "last_queries" || role == "draft_queries") {
+    return bindQueries(argument, role == "last_queries" ? event_.recent : event_.draft, binding);
   }
   auto result = event_.results.find(role.str());
   if (result != event_.results.end()) {

@@ -27,6 +27,7 @@ struct PhaseEvent {
   int64_t length = 0;                  ///< rows fed to the layer, those of the event included
   const rt::LayerRows *rows = nullptr; ///< positions included
   const RecentQueries *recent = nullptr;
+  const RecentQueries *draft = nullptr; ///< queries of drafted tokens
   const std::map<std::string, RuntimeValue> *states = nullptr; ///< by symbol
   const rt::RequestTables *requests = nullptr;
   int64_t promptLength = -1; ///< rows of the prompt in the first layer; -1 until they are known

@@ -149,7 +149,9 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
   PhaseEvent event;
   event.layer = layer;
   event.budget = sequence.budget();
-  event.length = state.length + rows.rows;
+  // A second pass leaves the prompt as long as it is.
+  bool probing = kind == "probe";
+  event.length = state.length + (probing ? 0 : rows.rows);
   // Queries that no state depends on need not be there.
   rt::LayerRows given = rows;
   std::vector<float> noQueries;
@@ -189,6 +191,9 @@ Status ReferenceExecution::feed(StringRef kind, int64_t layer, ReferenceSequence
     const Tensor &chosen = in.tensor(passed);
     state.passed.assign(chosen.values.begin(), chosen.values.end());
     KVCACHE_RETURN_IF_ERROR(rt::checkPassedRows(methodName(), layer, rows.rows, state.passed));
+  }
+  if (probing) {
+    return Status::ok();
   }
   state.length += rows.rows;
   state.lastPosition = rows.positions[rows.rows - 1];
@@ -288,6 +293,7 @@ PhaseEvent ReferenceExecution::eventOf(int64_t layer, ReferenceSequence &sequenc
   event.budget = sequence.budget();
   event.length = state.length;
   event.recent = &state.recent;
+  event.draft = &state.draft;
   event.states = &state.states;
   event.requests = &sequence.requests();
   event.promptLength = sequence.knownPromptLength();
@@ -390,12 +396,12 @@ Status ReferenceExecution::endEvent(StringRef event, const std::vector<rt::Seque
 }
 
 Status ReferenceExecution::promptEnd(const std::vector<rt::Sequence *> &sequences) {
+  for (rt::Sequence *sequence : sequences) {
+    ours(sequence).forgetProbe();
+  }
   KVCACHE_RETURN_IF_ERROR(endEvent("prompt_end", sequences));
   for (rt::Sequence *sequence : sequences) {
-    ours(sequence).promptLength = sequence->length();
-    for (LayerState &state : ours(sequence).layers) {
-      state.promptRows = state.length;
-    }
+    ours(sequence).closePrompt();
   }
   return Status::ok();
 }

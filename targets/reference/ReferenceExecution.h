@@ -36,6 +36,13 @@ public:
   bool thinsPrompt() const override { return method_->thinsPrompt(); }
   StatusOr<std::vector<int64_t>> passedRows(int64_t layer,
                                             const rt::Sequence &sequence) const override;
+  bool needsProbe() const override { return method_->needsProbe(); }
+  Status probe(int64_t layer, const std::vector<rt::Sequence *> &sequences,
+               const std::vector<rt::LayerRows> &rows) override;
+  int64_t draftSteps() const override { return method_->draftSteps(); }
+  StatusOr<std::unique_ptr<rt::Sequence>> startDraft(const rt::Sequence &prompt) override;
+  Status setDraftQueries(int64_t layer, rt::Sequence &sequence, int64_t rows,
+                         const float *q) override;
   Status promptEnd(const std::vector<rt::Sequence *> &sequences) override;
   Status decode(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                 const std::vector<rt::LayerRows> &rows) override;

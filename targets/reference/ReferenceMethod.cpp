@@ -12,6 +12,7 @@
 #include "dialect/MergeOps.h"
 #include "dialect/RowOps.h"
 #include "dialect/ScoreOps.h"
+#include "passes/compose/Scopes.h"
 #include "passes/specialize/Specialize.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -249,6 +250,7 @@ void ReferenceMethod::findNeeds() {
   });
   method_->walk([&](MergeIntoOp) { merges_ = true; });
   thinsPrompt_ = static_cast<bool>(phase("prefill").getNext().getValueFor("rows"));
+  draftSteps_ = ::mlir::kvcache::draftSteps(method_);
   neededQueryRows_ = queryRowsFor(phase("prefill"));
   if (neededQueryRows_ >= 0) {
     neededQueryRows_ = std::max(neededQueryRows_, windowRows_);

@@ -44,6 +44,10 @@ public:
   bool plansForAllLayers() const { return plansForAllLayers_; }
   /// Whether prefill says which rows of the prompt the next layer sees.
   bool thinsPrompt() const { return thinsPrompt_; }
+  /// Whether the prompt is fed a second time.
+  bool needsProbe() const { return !phases("probe").empty(); }
+  /// Tokens to draft before the prompt ends.
+  int64_t draftSteps() const { return draftSteps_; }
   /// Whether `layers(except(..))` leaves the layer out.
   bool skips(PhaseOp phase, int64_t layer) const;
 
@@ -91,7 +95,7 @@ private:
   std::map<std::string, std::shared_ptr<const CacheSchema>> schemas_;
   bool hasTokenBudget_ = false, needsPreRopeKeys_ = false, needsIds_ = false, merges_ = false;
   std::set<std::string> requests_;
-  int64_t neededQueryRows_ = 0, windowRows_ = 0;
+  int64_t neededQueryRows_ = 0, windowRows_ = 0, draftSteps_ = 0;
 };
 
 /// The triggers of a phase; none when it runs after the phase before it.

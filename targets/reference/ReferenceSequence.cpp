@@ -29,6 +29,33 @@ std::unique_ptr<rt::Sequence> ReferenceSequence::fork() const {
   return std::unique_ptr<rt::Sequence>(new ReferenceSequence(*this));
 }
 
+void ReferenceSequence::beginProbe(int64_t layer) {
+  LayerState &state = layers[static_cast<size_t>(layer)];
+  for (const auto &[name, value] : state.states) {
+    if (const auto *table = std::get_if<std::shared_ptr<const CacheTable>>(&value)) {
+      state.beforeProbe.emplace(name, (*table)->arrivals()); // the first call counts
+    }
+  }
+}
+
+void ReferenceSequence::forgetProbe() {
+  for (LayerState &state : layers) {
+    for (const auto &[name, arrivals] : state.beforeProbe) {
+      CacheTable table = *std::get<std::shared_ptr<const CacheTable>>(state.states.at(name));
+      table.forgetSince(arrivals);
+      state.states[name] = std::make_shared<const CacheTable>(std::move(table));
+    }
+    state.beforeProbe.clear();
+  }
+}
+
+void ReferenceSequence::closePrompt() {
+  promptLength = length();
+  for (LayerState &state : layers) {
+    state.promptRows = state.length;
+  }
+}
+
 /// The list of a table that head `head` reads, a KV head or (where each has rows of its own) a query
 /// head.
 static const RowList &listOf(const CacheTable &table, int64_t head) {

@@ -25,6 +25,10 @@ struct LayerState {
   /// Where layers pass on fewer rows than they see: the rows of the prompt, as its first layer counts them, that entered
   /// this one, and those among them (by number here) that the next one sees.
   std::vector<int64_t> entered, passed;
+  /// Queries of drafted tokens, while the prompt has not ended.
+  RecentQueries draft;
+  /// Once a second pass has begun: how many rows had arrived before it, by cache state and list.
+  std::map<std::string, std::vector<int32_t>> beforeProbe;
   int32_t lastPosition = -1;
   std::shared_ptr<const Tensor> scores; ///< what the selection at the end of the prompt ranked
 };
@@ -52,6 +56,13 @@ public:
   }
 
   std::vector<LayerState> layers;
+
+  /// Notes, before the first rows of a second pass, how many rows the caches of a layer have.
+  void beginProbe(int64_t layer);
+  /// Takes the rows of a second pass out of all caches.
+  void forgetProbe();
+  /// Notes that the rows fed so far are the prompt.
+  void closePrompt();
 
 private:
   ReferenceSequence(std::shared_ptr<const ReferenceMethod> method,

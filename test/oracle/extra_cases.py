@@ -17,7 +17,7 @@ NAMES = ["cake", "dynamickv", "kvcompose", "windowkv", "think", "quest", "fastge
          "fastkv", "pyramidinfer", "h2o-ring", "observed-attention"]
 UNBUDGETED = {"think", "fastgen", "pyramidinfer"}
 ALL_ROWS = {"h2o-ring", "observed-attention"}
-WINDOWS = {"cake": 32, "dynamickv": 8, "windowkv": 32, "finch": 32, "fair": 64, "laq": 8, "fastkv": 8}
+WINDOWS = {"cake": 32, "dynamickv": 8, "windowkv": 32, "finch": 32, "fair": 64, "laq": 32, "fastkv": 8}
 # Fields that every general case of a method needs; a case's own parameters win.
 NEEDS = {
     "windowkv": {"params": {"shared_layers": 1}},

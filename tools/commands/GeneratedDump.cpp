@@ -47,6 +47,7 @@ private:
 
 constexpr int64_t clusters = 8;
 constexpr int64_t extraQueries = 2;
+constexpr int64_t draftedRows = 3;
 
 /// The tensors of one layer.
 class LayerGenerator {
@@ -123,6 +124,10 @@ void addLayer(rt::SafetensorsWriter &writer, const DumpSpec &spec, const rt::Geo
     add("step.v", g.kvHeads, spec.steps, 0.5f, 1.0f, 0);
     add("step.q", g.queryHeads, spec.steps, 0.6f, 0.9f, 0);
   }
+  // A second pass as long as the prompt, and an answer drafted behind it.
+  add("task.q", g.queryHeads, spec.tokens, 0.6f, 0.9f, 0);
+  add("task.k", g.kvHeads, spec.tokens, 0.8f, 0.6f, 0);
+  add("rollout.q", g.queryHeads, draftedRows, 0.6f, 0.9f, 0);
 }
 
 /// Token ids, and the tables that methods may ask for: a question of up to three rows at the end,

@@ -2,9 +2,12 @@
 //
 // The reference prefills the prompt; an observer hands the activations of each layer to the target
 // as well, so that a difference is found in the layer where it begins and does not grow from there.
+// A second pass is shared in the same way; each side drafts by itself, and both then score with the
+// reference's draft.
 
 #include "tools/commands/VerifyRun.h"
 
+#include "runtime/model/Draft.h"
 #include "runtime/model/Generate.h"
 #include "tools/commands/CompareResults.h"
 #include "tools/commands/Progress.h"
@@ -23,6 +26,10 @@ using rt::Status;
 using rt::StatusOr;
 
 namespace {
+
+/// Relative L2 tolerance of queries decoded on caches of two targets: eight tokens of a whole
+/// model, as of its logits.
+constexpr double draftTolerance = 2e-3;
 
 /// ||a - b|| / ||b||; infinite when a value is not finite.
 double relativeError(const float *actual, const float *expected, size_t count) {
@@ -84,14 +91,18 @@ struct Side {
   }
 };
 
+/// How a target takes rows of a prompt: Execution::prefill or Execution::probe.
+using Feed = Status (Execution::*)(int64_t, const std::vector<Sequence *> &,
+                                   const std::vector<LayerRows> &);
+
 /// Gives the rows that the reference has just attended with to the target and compares the outputs.
-Status comparePrefill(Side &target, int64_t layer, const LayerRows &expected) {
+Status compareRows(Side &target, Feed feed, int64_t layer, const LayerRows &expected) {
   const rt::Geometry &geometry = target.execution.geometry();
   size_t count = static_cast<size_t>(expected.rows * geometry.queryHeads * geometry.headDim);
   std::vector<float> output(count);
   LayerRows rows = expected;
   rows.out = output.data();
-  KVCACHE_RETURN_IF_ERROR(target.execution.prefill(layer, {target.sequence.get()}, {rows}));
+  KVCACHE_RETURN_IF_ERROR((target.execution.*feed)(layer, {target.sequence.get()}, {rows}));
   double error = relativeError(output.data(), expected.out, count),
          tolerance = outputTolerance(geometry.act);
   return error <= tolerance
@@ -114,9 +125,46 @@ Status prefillBoth(rt::Decoder &decoder, Side &target, Side &reference) {
   options.observer = [&](int64_t layer, const std::vector<size_t> &,
                          const std::vector<LayerRows> &rows) {
     progress.advance();
-    return comparePrefill(target, layer, rows.front());
+    return compareRows(target, &Execution::prefill, layer, rows.front());
   };
   return decoder.prefill(reference.execution, {&reference.run}, options);
+}
+
+/// Lets each side draft, compares the queries, and gives those of the reference to both.
+Status draftBoth(rt::Decoder &decoder, Side &target, Side &reference) {
+  StatusOr<rt::DraftQueries> actual = rt::draftAnswer(decoder, target.execution, target.run),
+                             expected =
+                                 rt::draftAnswer(decoder, reference.execution, reference.run);
+  KVCACHE_RETURN_IF_ERROR(actual.status());
+  KVCACHE_RETURN_IF_ERROR(expected.status());
+  for (size_t layer = 0; layer < expected->layers.size(); ++layer) {
+    const std::vector<float> &a = actual->layers[layer], &b = expected->layers[layer];
+    double error = a.size() == b.size() ? relativeError(a.data(), b.data(), a.size()) : INFINITY;
+    if (!(error <= draftTolerance)) {
+      return Status::checkFailed(
+          fmt::format("--verify: layers.{}: the queries of {} drafted tokens differ by {:.3g} "
+                      "(relative L2) from {} of the reference, expected at most {:g}",
+                      layer, actual->rows, error, expected->rows, draftTolerance));
+    }
+  }
+  KVCACHE_RETURN_IF_ERROR(rt::giveDraft(target.execution, *target.sequence, *expected));
+  return rt::giveDraft(reference.execution, *reference.sequence, *expected);
+}
+
+/// Ends the prompt of both sides.
+Status endBoth(rt::Decoder &decoder, Side &target, Side &reference) {
+  if (reference.execution.needsProbe()) {
+    auto observer = [&](int64_t layer, const std::vector<size_t> &,
+                        const std::vector<LayerRows> &rows) {
+      return compareRows(target, &Execution::probe, layer, rows.front());
+    };
+    KVCACHE_RETURN_IF_ERROR(decoder.secondPass(reference.execution, {&reference.run}, observer));
+  }
+  if (reference.execution.draftSteps() > 0) {
+    KVCACHE_RETURN_IF_ERROR(draftBoth(decoder, target, reference));
+  }
+  KVCACHE_RETURN_IF_ERROR(target.execution.promptEnd({target.sequence.get()}));
+  return reference.execution.promptEnd({reference.sequence.get()});
 }
 
 Status verifyPrompt(rt::Decoder &decoder, Side &target, Side &reference, const RunRow &row) {
@@ -124,8 +172,7 @@ Status verifyPrompt(rt::Decoder &decoder, Side &target, Side &reference, const R
   target.run.position = reference.run.position;
   target.run.logits = reference.run.logits;
   std::vector<float> promptLogits = reference.run.logits;
-  KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(target.execution, {&target.run}));
-  KVCACHE_RETURN_IF_ERROR(decoder.promptEnd(reference.execution, {&reference.run}));
+  KVCACHE_RETURN_IF_ERROR(endBoth(decoder, target, reference));
   StatusOr<ApplyResult> actual = target.read(), expected = reference.read();
   KVCACHE_RETURN_IF_ERROR(actual.status());
   KVCACHE_RETURN_IF_ERROR(expected.status());

@@ -21,7 +21,7 @@ sys.path.append(os.path.join(HERE, "..", "..", "oracle"))
 import numpy as np  # noqa: E402
 
 import parity  # noqa: E402
-from safetensors_io import METADATA, read_safetensors  # noqa: E402
+from safetensors_io import METADATA, read_safetensors, write_safetensors  # noqa: E402
 
 TIE = 1e-5
 MODELS = ("g1", "g4")
@@ -84,10 +84,22 @@ def compare_case(case, goldens, output, over_heads):
     return found if layers else ["no golden of this case"]
 
 
+def input_of(model, method, folder):
+    """The path of the recorded inputs that a method reads."""
+    recorded = os.path.join(HERE, f"{model}-inputs.safetensors")
+    if method not in parity.READ_TWICE:
+        return recorded
+    inputs = read_safetensors(recorded)
+    second = read_safetensors(os.path.join(HERE, f"{model}-second-pass.safetensors"))
+    path = os.path.join(folder, f"{model}-both.safetensors")
+    write_safetensors(path, {**{k: v for k, v in second.items() if k != METADATA}, **inputs})
+    return path
+
+
 def run(options, model, method, parameters, budget, folder):
     """(output tensors, error text) of one call."""
     path = os.path.join(folder, "out.safetensors")
-    words = [options.kvasir, "apply", method, "--kv", os.path.join(HERE, f"{model}-inputs.safetensors"), "-o", path, *budget]
+    words = [options.kvasir, "apply", method, "--kv", input_of(model, method, folder), "-o", path, *budget]
     for name, value in {**parameters, **dict(setting.split("=", 1) for setting in options.set)}.items():
         words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     if options.target:
