@@ -187,6 +187,13 @@ StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string 
 StatusOr<Tensor> scatter(const Tensor &x, const Tensor &into, const Tensor &index,
                          const std::string &domain, bool add) {
   KVCACHE_RETURN_IF_ERROR(needAxis(into, domain));
+  for (const Axis &axis : index.axes) {
+    if (x.find(axis.name) >= 0 && axis.extent < x.extent(axis.name)) {
+      return Status::badInput("expected an index for each of " +
+                              std::to_string(x.extent(axis.name)) + " entries along '" + axis.name +
+                              "', got " + std::to_string(axis.extent));
+    }
+  }
   Tensor result = into;
   Status status;
   // The source axis that runs over entries is the one that `into` lacks; walking x in order keeps

@@ -77,6 +77,11 @@ EQUIVALENT = {
          "tsp = %tsp, T = %T, B = %B, P = %P, rate = %rate) : (index, index, index, index, index, index, f32) -> !n",
          "0.0001 -> 0.00015000000000000001"): _SLACK,
     },
+    "kvcompose": {
+        ("kvcache.param @keep_lower_bound = 0 : index in [0, 1048576]", "0 -> 1"): "every layer keeps its best entry anyway",
+        ("%o = kvcache.attend %q over %c causal : (!q, !kva) -> !o", "causal -> nothing"):
+            "apply takes the rows of the second pass from the file, so what they attend to reaches nothing",
+    },
     "knorm": {
         ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
     },

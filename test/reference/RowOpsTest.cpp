@@ -172,6 +172,20 @@ TEST_F(ReferenceTest, ScatterAddsInOrderAndSetKeepsTheLast) {
                {1, 4, 40, 10});
 }
 
+TEST_F(ReferenceTest, ScatterRefusesAnIndexOfFewerEntries) {
+  std::string e = "!kvcache.tensor<head:2, token.ev:?, f32>",
+              to = "!kvcache.index<head:2, token.ev:? of token.keep>";
+  evaluate({{e, valueOf(tensorOf({{"head", 2}, {"token.ev", 2}}, {1, 2, 10, 20}))},
+            {kept, valueOf(tensorOf({{"head", 2}, {"token.keep", 2}}, {100, 200, 300, 400}))},
+            {to, valueOf(tensorOf({{"head", 2}, {"token.ev", 1}}, {0, 1}))}},
+           "%r = kvcache.scatter set %a into %b at %c : (" + e + ", " + kept + ", " + to + ") -> " +
+               kept,
+           kept);
+  EXPECT_NE(status_.message().find("an index for each of 2 entries along 'token.ev', got 1"),
+            std::string::npos)
+      << status_.message();
+}
+
 TEST_F(ReferenceTest, PositionsOutsideAreRefused) {
   std::string all = "!kvcache.index<token.keep:? of token>";
   evaluate({{s, valueOf(scores())}, {all, valueOf(tensorOf({{"token.keep", 1}}, {5}))}},
