@@ -32,7 +32,7 @@ kvcache.method @laq info {family = "score", paper = "arXiv 2505.20334", title = 
     %w = arith.minui %W, %T : index
     %S = arith.subi %T, %w : index
     %a = kvcache.score.reduce sum "p" of %q over %kv causal along [query.win] : (!qw, !kvG) -> !sg
-    %b = kvcache.score.reduce sum "p" of %d over %kv causal along [query.draft] : (!qd, !kvG) -> !sg
+    %b = kvcache.score.reduce sum "p" of %d over %kv along [query.draft] : (!qd, !kvG) -> !sg
     %votes = kvcache.map "a + b" (a = %a, b = %b) : (!sg, !sg) -> !sg
     %pooled = kvcache.pool pooling %votes over [token] size %n upto %S : (!sg, index, index) -> !sg
     %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !sG
@@ -44,13 +44,13 @@ kvcache.method @laq info {family = "score", paper = "arXiv 2505.20334", title = 
     %m = kvcache.extent query.draft of %d : (!qd) -> index
     // What a row gave the entries that it may see, over the whole of that.
     %ow, %lw = kvcache.attend %q over %kv causal stats(lse) : (!qw, !kvG) -> (!ow, !lw)
-    %od, %ld = kvcache.attend %d over %kv causal stats(lse) : (!qd, !kvG) -> (!od, !ld)
-    %tw, %mw = kvcache.attend %q over %kv causal logit "select(kpos > qpos - m, -inf, z)" (m = %m) stats(lse) : (!qw, !kvG, index) -> (!ow, !lw)
-    %td, %md = kvcache.attend %d over %kv causal logit "select(kpos > qpos - m, -inf, z)" (m = %m) stats(lse) : (!qd, !kvG, index) -> (!od, !ld)
+    %od, %ld = kvcache.attend %d over %kv stats(lse) : (!qd, !kvG) -> (!od, !ld)
+    %tw, %mw = kvcache.attend %q over %kv logit "select(kpos > qpos - m, -inf, z)" (m = %m) stats(lse) : (!qw, !kvG, index) -> (!ow, !lw)
+    %td, %md = kvcache.attend %d over %kv logit "select(kpos > qpos - m, -inf, z)" (m = %m) stats(lse) : (!qd, !kvG, index) -> (!od, !ld)
     %rw = kvcache.map "exp(l - m)" (l = %lw, m = %mw) : (!lw, !lw) -> !lw
     %rd = kvcache.map "exp(l - m)" (l = %ld, m = %md) : (!ld, !ld) -> !ld
     %a = kvcache.score.reduce sum "select(kpos > qpos - m, 0, p * r)" (m = %m, r = %rw) of %q over %kv causal along [query.win] : (!qw, !kvG, index, !lw) -> !sg
-    %b = kvcache.score.reduce sum "select(kpos > qpos - m, 0, p * r)" (m = %m, r = %rd) of %d over %kv causal along [query.draft] : (!qd, !kvG, index, !ld) -> !sg
+    %b = kvcache.score.reduce sum "select(kpos > qpos - m, 0, p * r)" (m = %m, r = %rd) of %d over %kv along [query.draft] : (!qd, !kvG, index, !ld) -> !sg
     %votes = kvcache.map "a + b" (a = %a, b = %b) : (!sg, !sg) -> !sg
     %pooled = kvcache.pool pooling %votes over [token] size %n upto %S : (!sg, index, index) -> !sg
     %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !sG

@@ -120,6 +120,8 @@ MORE = {
         ("draft-only", {"params": {"window": 0}, **BIG}),
         ("three-rows", {"params": {"lookahead": 3}, **BIG}),
         ("triangle", {"params": {"mask": "triangle"}, **BIG}),
+        ("triangle-narrow", {"params": {"mask": "triangle", "window": 2}, **BIG}),
+        ("many-drafts", {"draft_rows": 12, **BIG}),
         ("short-draft", {"draft_rows": 2, **BIG}),
         ("window-20-avg", {"params": {"window": 20, "pooling": "avg", "kernel": 5}, **BIG}),
         EACH,
