@@ -51,8 +51,9 @@ class Runner:
             if options.filter in case.name and extra_cases.is_called(options.method, case):
                 generated, expected = generate(options.method, case)
                 path = os.path.join(folder, f"{options.method}-{case.name}.safetensors")
-                params, tables = extra_cases.as_called(options.method, generated.params, generated.inputs, generated.tokens)
-                write_safetensors(path, {**generated.inputs, **tables})
+                params, tensors = extra_cases.as_called(options.method, generated.params, generated.inputs, generated.tokens)
+                given = {name: value for name, value in generated.inputs.items() if name != "classes"}
+                write_safetensors(path, {**given, **tensors})
                 generated = replace(generated, params=params)
                 if expected is not None and not extra_cases.shows_scores(options.method, case, params):
                     expected = {name: value for name, value in expected.items() if not name.endswith(".scores")}

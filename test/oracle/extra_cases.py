@@ -5,7 +5,7 @@ cases.py merges what is here. Inputs beyond those of `apply` that an oracle of t
   layers.i.task.q, layers.i.task.k   rows of a second pass over the prompt, at positions after it (kvcompose)
   layers.i.rollout.q                 queries of a draft answer (laq)
   classes                            U8 per prompt row and step: 0 ordinary, 1 special, 2 punctuation (fastgen)
-What an oracle takes as a parameter and a method as a table of the request: see `as_called`.
+What an oracle takes as a parameter or as classes and a method as a table of the request: see `as_called`.
 """
 from dataclasses import replace
 
@@ -17,15 +17,14 @@ NAMES = ["cake", "dynamickv", "kvcompose", "windowkv", "think", "quest", "fastge
          "fastkv", "pyramidinfer", "h2o-ring", "observed-attention"]
 UNBUDGETED = {"think", "fastgen", "pyramidinfer"}
 ALL_ROWS = {"h2o-ring", "observed-attention"}
-WINDOWS = {"cake": 32, "dynamickv": 8, "windowkv": 32, "finch": 32, "fair": 64, "laq": 32, "fastkv": 8}
+WINDOWS = {"cake": 32, "dynamickv": 8, "windowkv": 32, "finch": 32, "fair": 64, "laq": 32, "fastkv": 8, "shotkv": 32}
 # Fields that every general case of a method needs; a case's own parameters win.
 NEEDS = {
     "windowkv": {"params": {"shared_layers": 1}},
     "quest": {"layers": 3},
     "kvcompose": {"task_rows": 40, "layers": 3},
     "laq": {"draft_rows": 8},
-    "fastgen": {"classes": True},
-    "shotkv": {"params": {"shots": [0, 0]}},
+    "fastgen": {"classes": True, "params": {"history": 24}},
 }
 BIG = {"group": 4, "budget": "96"}
 EACH = ("query-heads", {"params": {"granularity": "query_head"}, **BIG})
@@ -68,6 +67,10 @@ MORE = {
         ("blocks-of-5", {"params": {"block": 5, "suffix": 11}, **BIG}),
         ("blocks-of-1", {"params": {"block": 1, "strategy": "average"}, **BIG}),
         ("beta-2", {"layers": 4, "params": {"beta": 2}, "budget": "120"}),
+        ("rest-of-the-layers", {"layers": 5, "params": {"shared_layers": 2, "beta": 3, "suffix": 20}, **BIG}),
+        ("steep", {"layers": 6, "params": {"shared_layers": 2, "beta": 1, "strategy": "average"}, "group": 2, "budget": "60"}),
+        ("first-keeps-all", {"tokens": 110, "layers": 3, "params": {"block": 3, "suffix": 10}, "group": 2, "budget": "70"}),
+        ("one-block-each", {"layers": 4, "params": {"block": 64, "beta": 4}, "tokens": 300, "group": 2, "budget": "120"}),
     ],
     "think": [
         ("ratio-0", {"params": {"ratio": 0.0}, "tokens": 150}),
@@ -88,13 +91,20 @@ MORE = {
         ("pages-of-7", {"params": {"page": 7}, "group": 4, "budget": "50", "dtype": "F16"}),
     ],
     "fastgen": [
-        ("recovery-0", {"params": {"recovery": 0.0}, "tokens": 120}),
-        ("recovery-0.25", {"params": {"recovery": 0.25}, "tokens": 120, "heads": 4, "group": 2}),
-        ("recovery-0.5", {"params": {"recovery": 0.5}, "tokens": 120, "heads": 4, "group": 2}),
-        ("recovery-0.7", {"params": {"recovery": 0.7}, "tokens": 120, "heads": 4, "group": 2}),
-        ("short-history", {"params": {"recovery": 0.5, "history": 12}, "tokens": 120, "heads": 4}),
-        ("few-heavy", {"params": {"recovery": 0.45, "heavy": 0.1, "local": 0.05}, "tokens": 120, "heads": 4}),
+        # Shares between those of adjacent policies, so that heads differ.
+        *[(f"recovery-{share}", {"params": {"recovery": share}, "tokens": 120, "heads": 4, "group": 2, "layers": 3})
+          for share in (0.0, 0.16, 0.2, 0.24, 0.5, 0.81, 0.945)],
+        *[(f"few-heavy-{share}", {"params": {"recovery": share, "heavy": 0.1, "local": 0.05}, "tokens": 120, "heads": 4})
+          for share in (0.56, 0.66)],
+        ("short-history", {"params": {"recovery": 0.6, "history": 12}, "tokens": 120, "heads": 4}),
+        ("whole-history", {"params": {"recovery": 0.6, "history": 400}, "tokens": 60, "heads": 4, "group": 2}),
         ("no-classes", {"params": {"recovery": 0.5}, "tokens": 120, "classes": False}),
+        ("recovery-beyond", {"params": {"recovery": 1.1}, "tokens": 120, "group": 4}),
+        ("more-globals-than-rows", {"params": {"recovery": 0.6, "global_tokens": 30}, "tokens": 20, "group": 4}),
+        ("no-globals", {"params": {"recovery": 0.7, "global_tokens": 0, "heavy": 0.2}, "tokens": 60, "heads": 4}),
+        ("f16-short", {"params": {"recovery": 0.6, "heavy": 0.15}, "tokens": 50, "heads": 4, "group": 2, "dtype": "F16",
+                       "steps": 60}),
+        ("too-few-query-rows", {"tokens": 60, "query_rows": 59, "rejected": "layers.0.q"}),
     ],
     "finch": [
         ("question-10", {"params": {"question": 10}, "query_rows": 10, **BIG}),
@@ -113,6 +123,8 @@ MORE = {
     "shotkv": [
         (f"shots-{budget}", {"params": {"shots": [10, 60, 60, 75, 80, 150, 160, 190]}, "budget": budget, "group": 4})
         for budget in ("40", "70", "96", "150")
+    ] + [(f"many-shots-{budget}", {"params": {"shots": [n for i in range(4, 150, 9) for n in (i, i + 9 - i % 4)], "window": 8},
+                         "tokens": 170, "budget": budget, "group": 2, "layers": 3}) for budget in ("60", "110")
     ] + [("decode-1", {"params": {"shots": [10, 120], "decode_ratio": 1.0}, "budget": "100"}),
          ("decode-0.1", {"params": {"shots": [10, 60, 70, 140], "decode_ratio": 0.1, "window": 4}, "budget": "130"})],
     "laq": [
@@ -174,9 +186,14 @@ def adapt(method, cases):
     if method in ("fastgen", "pyramidinfer"):
         cases = [replace(case, query_rows=None) for case in cases]
     if method == "shotkv":
-        cases = [case for case in cases if case.name in ("below", "at", "one-token")]
+        cases = [replace(case, params={"shots": _four_shots(case.tokens), **case.params}) for case in cases]
     return cases + [make(name, **{**fields, **own, "params": {**common, **own.get("params", {})}})
                     for name, own in MORE.get(method, [])]
+
+
+def _four_shots(tokens):
+    """Start and end of four shots of different lengths, two of them adjacent, with rows outside of all."""
+    return [tokens * part // 40 for part in (2, 9, 9, 14, 16, 29, 30, 37)]
 
 
 def add_extras(inputs, case, act):
@@ -224,9 +241,25 @@ def holds_before_rope(method, params):
     return method == "finch" and params.get("rerotate", True)
 
 
+def ids_of(classes):
+    """Token ids of these classes: 3 and 250 are special, 33, 44 and 46 punctuation."""
+    known = {0: 100 + np.arange(90), 1: np.array([3, 250]), 2: np.array([33, 44, 46])}
+    return np.array([known[kind][row % len(known[kind])] for row, kind in enumerate(classes)], np.int32)
+
+
 def as_called(method, params, inputs, tokens):
-    """(parameters, request tables) of the call that the oracle's parameters stand for."""
-    params, tables = dict(params), {}
+    """(parameters, tensors) of the call that the oracle's parameters stand for: tables of the request, and token ids."""
+    params, tables, tensors = dict(params), {}, {}
+    if method == "shotkv":
+        shots = params.pop("shots", [])
+        inside = np.zeros(tokens, bool)
+        for start, end in zip(shots[::2], shots[1::2]):
+            inside[start:end] = True
+        tables = {"segments": sorted({edge for edge in shots if 0 < edge < tokens} | {tokens}), "keep": ~inside}
+    if method == "fastgen":
+        rows = tokens + (inputs["layers.0.step.k"].shape[1] if "layers.0.step.k" in inputs else 0)
+        tensors["ids"] = ids_of(inputs.get("classes", np.zeros(rows, np.uint8)))
+        tables = {"special": [3, 250], "punctuation": [33, 44, 46]}
     if method == "fair":
         spans, forced = params.pop("spans", []), params.pop("whitelist", [])
         tables = {"segments": [*spans, tokens], "keep": np.bincount(np.array(forced, int), minlength=tokens)}
@@ -243,4 +276,5 @@ def as_called(method, params, inputs, tokens):
         params["window"] = max(tables["question"][0], 32 if inputs["layers.0.q"].shape[1] > 32 else 0) if "layers.0.q" in inputs else 32
         counts = params.pop("counts", "visible")
         params.update(weigh=counts != "none", offset=int(counts == "visible"))
-    return params, {f"request.{name}": np.array(table, np.int32) for name, table in tables.items()}
+    tensors.update({f"request.{name}": np.array(table, np.int32) for name, table in tables.items()})
+    return params, tensors

@@ -132,7 +132,7 @@ class Driver(unittest.TestCase):
 
     def test_methods_without_a_file_yet_run_from_any_file(self):
         with tempfile.TemporaryDirectory() as folder:
-            for method, case in (("laq", "short-draft"), ("fastgen", "short-history")):
+            for method, case in (("laq", "short-draft"), ("think", "ratio-0.75")):
                 path = self.write(folder, f"{method}\n")
                 done = self.run_driver(folder, "--method", method, "--file", path, "--filter", case)
                 self.assertEqual((done.returncode, done.stdout.strip()), (0, "PASS 1 cases"), done.stderr)

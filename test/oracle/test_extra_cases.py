@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 import extra_cases
+import oracle_fastgen
+import oracle_support
 from cases import Case, cases_for, expected, generate, make_inputs, oracle_of
 
 
@@ -19,7 +21,7 @@ class ExtraCases(unittest.TestCase):
                 self.assertLessEqual(set(case.params), set(oracle_of(method).DEFAULTS), f"{method} {case.name}")
 
     def test_parameters_change_the_result(self):
-        idle = {"no-draft", "ratio-0", "rho-1", "recent-100", "recovery-0", "waits", "interval-2", "list-too-long",
+        idle = {"no-draft", "ratio-0", "rho-1", "recent-100", "waits", "interval-2", "list-too-long",
                 "list-outside"}
         for method in extra_cases.NAMES:
             for name, fields in extra_cases.MORE[method][:2]:
@@ -47,6 +49,28 @@ class ExtraCases(unittest.TestCase):
             for name, values in expected(method, case).items():
                 if not name.startswith("__"):
                     self.assertTrue(np.array_equal(values, result[name]), f"{method} {name}")
+
+    def test_cases_of_policies_show_each_beside_another(self):
+        mixed = set()
+        for case in cases_for("fastgen"):
+            drawn, result = generate("fastgen", case)
+            if result is None or not drawn.inputs.get("classes", np.zeros(1)).any():
+                continue
+            p = oracle_support.parameters(oracle_fastgen.DEFAULTS, drawn.inputs, drawn.params)
+            for layer in oracle_support.layers_of(drawn.inputs):
+                policies = {head.policy for head in oracle_fastgen.profile(layer, drawn.inputs["classes"], p)}
+                mixed |= policies if len(policies) > 1 else set()
+        self.assertEqual(mixed, {0, 1, 2, 3, 4})
+
+    def test_calls_say_what_parameters_and_classes_say(self):
+        tensors = extra_cases.as_called("shotkv", {"shots": [3, 5, 5, 8]}, {}, 10)[1]
+        self.assertEqual(tensors["request.segments"].tolist(), [3, 5, 8, 10])
+        self.assertEqual(tensors["request.keep"].tolist(), [1, 1, 1, 0, 0, 0, 0, 0, 1, 1])
+        self.assertEqual(extra_cases.as_called("shotkv", {}, {}, 3)[1]["request.segments"].tolist(), [3])
+        tensors = extra_cases.as_called("fastgen", {}, {"classes": np.array([0, 1, 2, 0, 1, 2])}, 6)[1]
+        kinds = np.isin(tensors["ids"], tensors["request.special"]) + 2 * np.isin(tensors["ids"],
+                                                                                   tensors["request.punctuation"])
+        self.assertEqual(kinds.tolist(), [0, 1, 2, 0, 1, 2])
 
     def test_extra_inputs_leave_the_others_as_they_are(self):
         plain = make_inputs(Case("a", tokens=30, steps=4))
