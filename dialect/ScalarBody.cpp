@@ -27,17 +27,54 @@ public:
   void bind(StringRef name, Value value) { names_[name] = value; }
   const std::string &message() const { return message_; }
 
-  /// The value of the whole text, converted to `type`; null on error.
-  Value build(Type type) {
-    Value value = parseOr(0);
+  /// The values of the whole text, converted to `types`; empty on error.
+  SmallVector<Value> build(ArrayRef<Type> types) {
+    SmallVector<Value> results;
+    do {
+      StringRef local = takeLocal();
+      Value value = parseOr(0);
+      if (value && local.empty() && results.size() < types.size()) {
+        value = convert(value, types[results.size()]);
+      }
+      if (!value) {
+        return {};
+      }
+      if (local.empty()) {
+        results.push_back(value);
+      } else if (!names_.try_emplace(local, value).second) {
+        fail("'" + local + "' has a value already");
+        return {};
+      }
+    } while (take(";"));
     skipSpace();
-    if (value && pos_ != text_.size()) {
-      return fail("expected the end of the expression");
+    if (pos_ != text_.size()) {
+      fail("expected the end of the expression");
+    } else if (results.size() != types.size()) {
+      fail("expected " + Twine(types.size()) + " results, got " + Twine(results.size()));
     }
-    return value ? convert(value, type) : Value();
+    return message_.empty() ? results : SmallVector<Value>();
   }
 
 private:
+  /// `name =` at the start of a statement; empty, and nothing taken, when there is none.
+  StringRef takeLocal() {
+    skipSpace();
+    size_t start = pos_, end = endOfName();
+    StringRef name = text_.slice(start, end);
+    pos_ = end;
+    skipSpace();
+    bool named = !name.empty() && !llvm::isDigit(name.front()) && take("=") &&
+                 (pos_ == text_.size() || text_[pos_] != '=');
+    pos_ = named ? pos_ : start;
+    return named ? name : StringRef();
+  }
+  size_t endOfName() const {
+    size_t end = pos_;
+    while (end < text_.size() && (llvm::isAlnum(text_[end]) || text_[end] == '_')) {
+      ++end;
+    }
+    return end;
+  }
   Value fail(const Twine &what) {
     if (message_.empty()) {
       message_ = (what + " at position " + Twine(pos_) + " of \"" + text_ + "\"").str();
@@ -196,10 +233,7 @@ private:
     return constant(number);
   }
   Value parseName(int depth) {
-    size_t end = pos_;
-    while (end < text_.size() && (llvm::isAlnum(text_[end]) || text_[end] == '_')) {
-      ++end;
-    }
+    size_t end = endOfName();
     StringRef name = text_.slice(pos_, end);
     if (name.empty()) {
       return fail("expected a number, a name or '('");
@@ -239,7 +273,8 @@ private:
     static constexpr std::pair<const char *, const char *> unary[] = {
         {"exp", "math.exp"},         {"log", "math.log"},     {"sqrt", "math.sqrt"},
         {"abs", "math.absf"},        {"floor", "math.floor"}, {"ceil", "math.ceil"},
-        {"round", "math.roundeven"}, {"tanh", "math.tanh"}};
+        {"round", "math.roundeven"}, {"tanh", "math.tanh"},   {"cos", "math.cos"},
+        {"sin", "math.sin"}};
     if (two && arguments.size() == 2) {
       Value a = floatOf(arguments[0]), c = floatOf(arguments[1]);
       if (!a || !c) {
@@ -304,11 +339,11 @@ ParseResult expand(OpAsmParser &parser, ScalarText &text, Block &block, ArrayRef
   Location loc = parser.getEncodedSourceLoc(text.loc);
   OpBuilder builder(parser.getContext());
   builder.setInsertionPointToEnd(&block);
-  if (yielded.size() != 1) {
-    return parser.emitError(text.loc, "expected one result, got ") << yielded.size();
-  }
-  Value value;
+  SmallVector<Value> values;
   if (!text.function.empty()) {
+    if (yielded.size() != 1) {
+      return parser.emitError(text.loc, "expected one result, got ") << yielded.size();
+    }
     if (!StringRef(text.function).starts_with("arith.") &&
         !StringRef(text.function).starts_with("math.")) {
       return parser.emitError(text.loc, "expected an op of arith or math after 'with', got '")
@@ -318,18 +353,18 @@ ParseResult expand(OpAsmParser &parser, ScalarText &text, Block &block, ArrayRef
       return parser.emitError(text.loc, "unknown op '") << text.function << "'";
     }
     OperationState state(loc, text.function, block.getArguments(), yielded);
-    value = builder.create(state)->getResult(0);
+    values.push_back(builder.create(state)->getResult(0));
   } else {
     ExpressionBuilder expression(builder, loc, text.expression);
     for (auto [name, argument] : llvm::zip_equal(text.names, block.getArguments())) {
       expression.bind(name, argument);
     }
-    value = expression.build(yielded.front());
-    if (!value) {
+    values = expression.build(yielded);
+    if (values.empty()) {
       return parser.emitError(text.loc, expression.message());
     }
   }
-  YieldOp::create(builder, loc, value);
+  YieldOp::create(builder, loc, values);
   return success();
 }
 
@@ -366,11 +401,11 @@ ParseResult parseScalarRegion(OpAsmParser &parser, ScalarClause &clause, Region 
   for (auto [name, type] : llvm::zip_equal(clause.names, inputs)) {
     expression.bind(name, block.addArgument(scalarTypeOf(type), loc));
   }
-  Value value = expression.build(yielded);
-  if (!value) {
+  SmallVector<Value> values = expression.build(yielded);
+  if (values.empty()) {
     return parser.emitError(clause.loc, expression.message());
   }
-  YieldOp::create(builder, loc, value);
+  YieldOp::create(builder, loc, values);
   return success();
 }
 

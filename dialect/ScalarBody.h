@@ -4,14 +4,16 @@
 // Three spellings, one form: `with arith.addf` and an expression text are expanded into a region
 // while parsing, so passes and targets only ever see regions.
 //
+//   text       ::= statement (';' statement)*    statement ::= (name '=')? expression
 //   expression ::= and ('|' and)*            and ::= compare ('&' compare)*
 //   compare    ::= sum (('<' | '>' | '<=' | '>=' | '==' | '!=') sum)?
 //   sum        ::= product (('+' | '-') product)*    product ::= unary (('*' | '/') unary)*
 //   unary      ::= '-' unary | number | inf | name | '(' expression ')' | function '(' expression,
-//   .. ')' function   ::= exp log sqrt abs floor ceil round (half to even) tanh min max
+//   .. ')' function   ::= exp log sqrt abs floor ceil round (half to even) tanh sin cos min max
 //   select(condition, a, b)
 //
-// Names are the inputs, as f32: integers are converted with sitofp, i1 stays a condition.
+// Names are the inputs, as f32: integers are converted with sitofp, i1 stays a condition. A statement
+// with a name is a value for later statements, each one without is a result.
 
 #pragma once
 

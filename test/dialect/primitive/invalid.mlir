@@ -52,6 +52,24 @@ func.func @map_expression_name(%a: !s) {
 // -----
 
 !s = !kvcache.tensor<head:8, token:?, f32>
+func.func @map_expression_results(%a: !s) {
+  // expected-error@+1 {{expected 2 results, got 1 at position 12 of "y = x + 1; y"}}
+  %0:2 = kvcache.map "y = x + 1; y" (x = %a) : (!s) -> (!s, !s)
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @map_expression_name_twice(%a: !s) {
+  // expected-error@+1 {{'x' has a value already at position 9 of "x = x + 1; x"}}
+  %0 = kvcache.map "x = x + 1; x" (x = %a) : (!s) -> !s
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
 func.func @map_expression_condition(%a: !s) {
   // expected-error@+1 {{expected a condition, got a number}}
   %0 = kvcache.map "select(x, x, x)" (x = %a) : (!s) -> !s

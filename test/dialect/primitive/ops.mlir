@@ -21,6 +21,18 @@ func.func @map_spellings(%a: !s, %b: !h, %n: index) -> (!s, !s, !kvcache.tensor<
   return %0, %1, %2 : !s, !s, !kvcache.tensor<head:Hkv, token:?, i1>
 }
 
+// A name is a value for what follows, a statement without one a result.
+// CHECK-LABEL: @map_statements
+func.func @map_statements(%a: !s, %b: !h) -> (!s, !s) {
+  // CHECK: %[[D:.*]] = arith.divf
+  // CHECK: %[[BIG:.*]] = arith.cmpf oge, %[[D]],
+  // CHECK: %[[R:.*]] = arith.select %[[BIG]], %[[D]],
+  // CHECK: math.cos %[[D]]
+  // CHECK: kvcache.yield %[[R]], %{{.*}} : f32, f32
+  %0:2 = kvcache.map "m = x / y; big = m >= 1; select(big, m, 0); cos(m) * sin(x)" (x = %a, y = %b) : (!s, !h) -> (!s, !s)
+  return %0#0, %0#1 : !s, !s
+}
+
 // CHECK-LABEL: @reduce
 func.func @reduce(%a: !sg, %q: f32) {
   // CHECK: kvcache.reduce mean %{{.*}} over [group]
@@ -60,6 +72,8 @@ func.func @pool(%a: !s, %n: index, %S: index) -> index {
 func.func @along(%a: !s, %l: !kvcache.tensor<layer:L, head:Hkv, f32>, %n: index) {
   // CHECK: kvcache.sort descending %{{.*}} along token : (!{{.*}}) -> !
   %0 = kvcache.sort descending %a along token : (!s) -> !s
+  // CHECK: kvcache.sort ascending %{{.*}} along token blocks %
+  %blocks = kvcache.sort ascending %a along token blocks %n : (!s, index) -> !s
   // CHECK: kvcache.sort ascending %{{.*}} along head
   %1 = kvcache.sort ascending %l along head : (!kvcache.tensor<layer:L, head:Hkv, f32>) -> !kvcache.tensor<layer:L, head:Hkv, f32>
   // CHECK: kvcache.scan sum %{{.*}} along token reverse
