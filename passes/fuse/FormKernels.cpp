@@ -51,7 +51,7 @@ bool isAlone(Operation *op) {
     return reduce.getFn() == "quantile";
   }
   return isa<TopkOp, SelectTopkOp, SelectAllocOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
-             EighOp>(op);
+             SelectFitOp, EighOp>(op);
 }
 
 bool isReduction(Operation *op) {

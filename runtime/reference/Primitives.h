@@ -65,6 +65,12 @@ StatusOr<Tensor> proportionalCounts(const Tensor &weights, int64_t total,
                                     const std::vector<int64_t> &floors,
                                     const std::vector<int64_t> &caps);
 
+/// Items along `along` by descending f32 score, the lowest position first on ties: each whose size is at most what those
+/// taken before leave of the total is taken; positions ascend. A size for each point of the scores, a total for each
+/// leading point (or one); both count as at least 0. Fails on a score that is not a number.
+StatusOr<Tensor> fit(const Tensor &s, const std::string &along, const std::vector<int64_t> &sizes,
+                     const std::vector<int64_t> &totals, const std::string &instance);
+
 /// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of
 /// index.
 StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string &domain);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The meaning of the ops that make selections out of selections, or counts out of weights: union,
-// expand, proportional shares.
+// The meaning of the ops that make selections out of selections, or that share a total: union,
+// expand, items that fit, proportional shares.
 
 #include "runtime/reference/Primitives.h"
 
@@ -85,6 +85,50 @@ StatusOr<Tensor> expand(const Tensor &blocks, int64_t size, const std::vector<in
     }
     rows.push_back(row);
   });
+  return selectionOf(lead, rows, instance);
+}
+
+StatusOr<Tensor> fit(const Tensor &s, const std::string &along, const std::vector<int64_t> &sizes,
+                     const std::vector<int64_t> &totals, const std::string &instance) {
+  auto axis = static_cast<size_t>(s.find(along));
+  std::vector<Axis> lead = s.axes;
+  lead.erase(lead.begin() + static_cast<int64_t>(axis));
+  struct Item {
+    float score;
+    int64_t at, size;
+  };
+  std::vector<std::vector<int64_t>> rows;
+  Status bad = Status::ok();
+  forEachPoint(Tensor(lead), [&](const std::vector<int64_t> &point) {
+    std::vector<int64_t> full = point;
+    full.insert(full.begin() + static_cast<int64_t>(axis), 0);
+    std::vector<Item> items;
+    for (int64_t i = 0, n = s.lengthAt(axis, full); i < n; ++i) {
+      full[axis] = i;
+      int64_t flat = 0;
+      for (size_t a = 0; a < full.size(); ++a) {
+        flat = flat * s.axes[a].extent + full[a];
+      }
+      items.push_back({static_cast<float>(s.at(full)), i,
+                       std::max<int64_t>(0, sizes[static_cast<size_t>(flat)])});
+      if (std::isnan(items.back().score)) {
+        bad = Status::badInput("the score of item " + std::to_string(i) + " is not a number");
+      }
+    }
+    std::stable_sort(items.begin(), items.end(),
+                     [](const Item &a, const Item &b) { return a.score > b.score; });
+    int64_t left = std::max<int64_t>(0, totals[totals.size() == 1 ? 0 : rows.size()]);
+    std::vector<int64_t> taken;
+    for (const Item &item : items) {
+      if (item.size <= left) {
+        left -= item.size;
+        taken.push_back(item.at);
+      }
+    }
+    std::sort(taken.begin(), taken.end());
+    rows.push_back(taken);
+  });
+  KVCACHE_RETURN_IF_ERROR(bad);
   return selectionOf(lead, rows, instance);
 }
 

@@ -210,8 +210,9 @@ void emitComplement(NestBody &body, SelectComplementOp op, const Point &lead);
 /// Walks of ascending lists (NestSets.cpp).
 void emitUnion(NestBody &body, SelectUnionOp op, const Point &lead);
 void emitExpand(NestBody &body, SelectExpandOp op, const Point &lead);
-/// Exact shares of a total (NestShares.cpp).
+/// Parts of a total (NestShares.cpp, NestSets.cpp).
 void emitShares(NestBody &body, SelectAllocOp op);
+void emitFit(NestBody &body, SelectFitOp op, const Point &lead);
 /// Ops along one axis (NestOrder.cpp).
 void emitSort(NestBody &body, SortOp op, const Point &lead, StringRef keysArg);
 void emitScan(NestBody &body, ScanOp op, const Point &lead);

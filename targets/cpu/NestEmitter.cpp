@@ -169,7 +169,7 @@ static SmallVector<AxisAttr> leadingAxes(Operation *op) {
 /// Ops that write their results in loops of their own.
 static bool isSpecial(Operation *op) {
   return isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
-             SelectAllocOp, SortOp, ScanOp, ConcatOp, BlocksOp, ScatterOp, EighOp>(op);
+             SelectFitOp, SelectAllocOp, SortOp, ScanOp, ConcatOp, BlocksOp, ScatterOp, EighOp>(op);
 }
 
 /// What an op keeps keys of in a scratch; null when nothing.
@@ -218,7 +218,7 @@ LogicalResult Emission::prepare() {
                << op->getName() << "'";
       }
       bool ragged =
-          isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp>(op);
+          isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp, SelectFitOp>(op);
       if (ragged && (output->axes.empty() || output->axes.back().lengths.empty())) {
         return op->emitError("cpu: expected a buffer for the lengths of an index set");
       }
@@ -331,6 +331,7 @@ void Emission::emitInner(NestBody &body, const Root &root, const Point &point) {
         })
         .Case([&](SelectUnionOp op) { emitUnion(body, op, point); })
         .Case([&](SelectExpandOp op) { emitExpand(body, op, point); })
+        .Case([&](SelectFitOp op) { emitFit(body, op, point); })
         .Case([&](SortOp op) { emitSort(body, op, point, root.scratch); })
         .Case([&](ScanOp op) { emitScan(body, op, point); })
         .Case([&](ConcatOp op) { emitConcat(body, op, point); })

@@ -165,7 +165,7 @@ LogicalResult Scheduler::placeOutput(KernelOp kernel, unsigned result, TensorPla
     from = topk.getInput();
   } else if (auto where = dyn_cast_or_null<SelectWhereOp>(source)) {
     domain = where.getAxis().str();
-  } else if (isa_and_nonnull<SelectComplementOp, SelectUnionOp, SelectExpandOp>(source)) {
+  } else if (isa_and_nonnull<SelectComplementOp, SelectUnionOp, SelectExpandOp, SelectFitOp>(source)) {
     domain = cast<IndexSetType>(yielded.getType()).getDomain().str();
   }
   SmallVector<Extent> dims;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// select.union, select.expand, select.alloc proportional, selections of channels: constants in,
-// expected rows and counts out.
+// select.union, select.expand, select.fit, select.alloc proportional, selections of channels:
+// constants in, expected rows and counts out.
 
 #include "test/reference/OpFixture.h"
 
@@ -62,6 +62,56 @@ TEST_F(ReferenceTest, ExpandOfNothing) {
                      pages + ", index, " + s + ") -> " + keep,
                  keep);
   EXPECT_EQ(rowsOf(r), (Rows{{}, {}}));
+}
+
+// ---- items that fit ----
+
+class FitTest : public ReferenceTest {
+protected:
+  const std::string n = "!kvcache.tensor<token:?, i32>", t = "!kvcache.tensor<head:2, i32>";
+
+  /// Five items of two heads with the same sizes.
+  std::vector<Input> items(std::vector<double> scores, std::vector<double> sizes,
+                           std::vector<double> totals) {
+    return {{s, valueOf(tensorOf({{"head", 2}, {"token", 5}}, std::move(scores)))},
+            {n, valueOf(tensorOf({{"token", 5}}, std::move(sizes)))},
+            {t, valueOf(tensorOf({{"head", 2}}, std::move(totals)))}};
+  }
+  std::string body() const {
+    return "%r = kvcache.select.fit %a sizes %b total %c : (" + s + ", " + n + ", " + t + ") -> " +
+           keep;
+  }
+  Rows taken(std::vector<double> scores, std::vector<double> sizes, std::vector<double> totals) {
+    return rowsOf(tensorFrom(items(std::move(scores), std::move(sizes), std::move(totals)), body(),
+                             keep));
+  }
+};
+
+TEST_F(FitTest, WhatDoesNotFitIsPassedOver) {
+  // By score 1, 2, 0, 3, 4. Head 0 takes 30 of 45, not 50, then 10 and 5; head 1 the best two.
+  EXPECT_EQ(taken({5, 9, 7, 1, 0, 5, 9, 7, 1, 0}, {10, 30, 50, 5, 1}, {45, 80}),
+            (Rows{{0, 1, 3}, {1, 2}}));
+}
+
+TEST_F(FitTest, TiesGoToTheLowestPosition) {
+  EXPECT_EQ(taken({2, 2, 2, 2, 2, 0, 1, 1, 0, 0}, {10, 10, 10, 10, 10}, {20, 30}),
+            (Rows{{0, 1}, {0, 1, 2}}));
+}
+
+TEST_F(FitTest, SizesOfNothingAlwaysFit) {
+  EXPECT_EQ(taken({1, 2, 3, 4, 5, 1, 2, 3, 4, 5}, {0, 7, -3, 7, 7}, {0, -5}),
+            (Rows{{0, 2}, {0, 2}}));
+}
+
+TEST_F(FitTest, TheWorstMayBeInfinitelyBad) {
+  EXPECT_EQ(taken({-infinity, 2, infinity, 4, 5, 1, 1, 1, 1, -infinity}, {1, 1, 1, 1, 1}, {5, 4}),
+            (Rows{{0, 1, 2, 3, 4}, {0, 1, 2, 3}}));
+}
+
+TEST_F(FitTest, RefusesWhatIsNoScore) {
+  evaluate(items({1, 2, 3, std::nan(""), 5, 1, 2, 3, 4, 5}, {1, 1, 1, 1, 1}, {5, 5}), body(), keep);
+  EXPECT_NE(status_.message().find("the score of item 3 is not a number"), std::string::npos)
+      << status_.message();
 }
 
 // ---- proportional shares ----

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Selections of selections (select.union, select.expand), proportional shares, and selections of
-// channels in the nest emitter against plain loops.
+// Selections of selections (select.union, select.expand), items that fit, proportional shares, and
+// selections of channels in the nest emitter against plain loops.
 
 #include "test/targets/cpu/NestCase.h"
 
@@ -153,6 +153,79 @@ TEST(NestSets, ExpandOfBlocks) {
                });
     }
   }
+}
+
+// ---- items that fit ----
+
+TEST(NestSets, FitIsThatOfTheReference) {
+  std::string n = "!kvcache.tensor<token:?, i32>", each = "!kvcache.tensor<head:2, i32>";
+  NestCase nest({scores, n, each}, {keep},
+                "%0 = kvcache.select.fit %a0 sizes %a1 total %a2 : (" + scores + ", " + n + ", " +
+                    each + ") -> " + keep + "\nkvcache.kernel.yield %0 : " + keep,
+                {{"token", wordAxis("T")}}, {}, {{"token.keep", raggedAxis("T", "keepLengths")}});
+  ASSERT_TRUE(nest.compile());
+  std::mt19937 random(11);
+  for (int round = 0; round < 60; ++round) {
+    int64_t T = 1 + static_cast<int64_t>(random() % 40);
+    std::vector<float> x = randomFloats(2 * T, static_cast<uint32_t>(round));
+    std::vector<int32_t> sizes, totals{static_cast<int32_t>(random() % 200), 9}, out(2 * T, -9),
+        keepLengths(2, -1);
+    for (float &score : x) { // every third round has few different scores, every fifth infinities
+      score = round % 3 ? score : std::round(score);
+      score = round % 5 == 0 && score < 0.0f ? -INFINITY : score;
+    }
+    for (int64_t i = 0; i < T; ++i) {
+      sizes.push_back(static_cast<int32_t>(random() % 30) - 2);
+    }
+    ::kvcache::rt::reference::Tensor s({{"head", 2}, {"token", T}});
+    s.values.assign(x.begin(), x.end());
+    std::vector<int64_t> bothSizes(sizes.begin(), sizes.end());
+    bothSizes.insert(bothSizes.end(), sizes.begin(), sizes.end());
+    auto want = fit(s, "token", bothSizes, {totals[0], totals[1]}, "token.keep");
+    ASSERT_TRUE(want.isOk());
+    nest.run({{"in0", x.data()},
+              {"in1", sizes.data()},
+              {"in2", totals.data()},
+              {"keepLengths", keepLengths.data()},
+              {"out0", out.data()}},
+             {{"T", T}}, [&] {
+               for (int64_t h = 0; h < 2; ++h) {
+                 int64_t stride = (*want).axes.back().extent;
+                 auto from = (*want).values.begin() + h * stride;
+                 auto row = out.begin() + h * T;
+                 ASSERT_EQ(std::vector<int32_t>(row, row + keepLengths[h]),
+                           std::vector<int32_t>(from, from + (*want).lengths[h]))
+                     << "round " << round << " head " << h;
+               }
+             });
+  }
+}
+
+TEST(NestSets, FitRefusesWhatIsNoScore) {
+  std::string segments = "!kvcache.tensor<segment:?, f32>",
+              chosen = "!kvcache.index<segment.keep:? of segment>";
+  NestCase nest({segments, "index", "index"}, {chosen},
+                "%0 = kvcache.select.fit %a0 sizes %a1 total %a2 : (" + segments +
+                    ", index, index) -> " + chosen + "\nkvcache.kernel.yield %0 : " + chosen,
+                {{"segment", wordAxis("S")}}, {}, {{"segment.keep", [] {
+                   NestAxis axis = wordAxis("S");
+                   axis.lengths = "length";
+                   return axis;
+                 }()}});
+  ASSERT_TRUE(nest.compile());
+  std::vector<float> x{1, 3, 2};
+  std::vector<int32_t> out(3, -9), length(1, -1);
+  auto run = [&](llvm::function_ref<void()> check, int32_t status = 0) {
+    nest.run({{"in0", x.data()}, {"length", length.data()}, {"out0", out.data()}},
+             {{"S", 3}, {"in1", 4}, {"in2", 9}}, check, status);
+  };
+  run([&] {
+    EXPECT_EQ(length[0], 2);
+    EXPECT_EQ(out[0], 1);
+    EXPECT_EQ(out[1], 2);
+  });
+  x[1] = NAN;
+  run([] {}, KVCACHE_KERNEL_NAN_SCORE);
 }
 
 // ---- proportional shares ----
