@@ -87,13 +87,15 @@ def KVCache_PoolOp : KVCache_ComputeOp<"pool"> {
 def KVCache_SortOp : KVCache_ComputeOp<"sort"> {
   let summary = "the values along an axis in order";
   let description = [{
-    The values along the axis, descending or ascending. NaN is refused when it runs.
+    The values along the axis, descending or ascending. NaN is refused when it runs. With `blocks` n every block of n adjacent
+    positions (the last may be short) is put in order by itself. n >= 1.
     (C1) the order is descending or ascending; (C2) the input has the axis; (C3) the result has the axes of the input.
   }];
-  let arguments = (ins StrAttr:$order, KVCache_Tensor:$input, StrAttr:$axis);
+  let arguments = (ins StrAttr:$order, KVCache_Tensor:$input, StrAttr:$axis, Optional<KVCache_Count>:$size);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
-    custom<Word>($order) $input `along` custom<AxisName>($axis) attr-dict `:` functional-type(operands, results)
+    custom<Word>($order) $input `along` custom<AxisName>($axis) (`blocks` $size^)? attr-dict
+    `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

@@ -136,23 +136,25 @@ LogicalResult SelectExpandOp::verify() {
                     output.getAxes().drop_back()); // C3
 }
 
-LogicalResult SelectFitOp::verify() {
-  auto index = cast<IndexSetType>(getOutput().getType());
-  ArrayRef<AxisAttr> items = axesOf(getScores());
-  if (failed(verifySelection(*this, index, items))) { // C1
+/// C4, C5: what `upto` limits, and the points that it and the total are given for.
+static LogicalResult verifyPrefixes(SelectAllocOp op, ArrayRef<AxisAttr> points) {
+  ArrayRef<AxisAttr> each = op.getUpto() ? axesOf(op.getUpto()) : ArrayRef<AxisAttr>();
+  if (op.getUpto() && failed(expectAxis(op, "upto", points, *op.getAlong()))) { // C4
     return failure();
   }
-  for (Value number : {getSizes(), getTotal()}) { // C2, C3
-    auto each = dyn_cast<AxisTensorType>(number.getType());
-    if (each && hasFloatElements(each)) {
-      return emitOpError() << "sizes and total: expected integers, got " << each;
+  for (Value count : {op.getTotal(), op.getUpto()}) { // C5
+    auto tensor = count ? dyn_cast<AxisTensorType>(count.getType()) : AxisTensorType();
+    if (tensor && hasFloatElements(tensor)) {
+      return op.emitOpError() << "total and upto: expected integers, got " << tensor;
     }
   }
-  if (failed(expectSubset(*this, "sizes", items, axesOf(getSizes())))) { // C2
-    return failure();
+  for (AxisAttr axis : each) { // C5
+    if (findAxis(axesOf(op.getScores()), axis.getName())) {
+      return op.emitOpError() << "upto: expected axes that the scores lack, got axis '"
+                              << axis.getName() << "'";
+    }
   }
-  return expectSubset(*this, "total", without(items, {index.getDomain()}),
-                      axesOf(getTotal())); // C3
+  return expectSubset(op, "total", each, axesOf(op.getTotal())); // C5
 }
 
 LogicalResult SelectAllocOp::verify() {
@@ -163,6 +165,9 @@ LogicalResult SelectAllocOp::verify() {
   if (!proportional && (getFloor() || getCap())) { // C1
     return emitOpError("expected no floor or cap with global_topk");
   }
+  if (proportional && getUpto()) { // C1
+    return emitOpError("expected no upto with proportional");
+  }
   SmallVector<AxisAttr> points(axesOf(getScores()));
   if (!proportional) {
     if (failed(expectAxis(*this, "scores", points, "token"))) { // C2
@@ -170,7 +175,14 @@ LogicalResult SelectAllocOp::verify() {
     }
     points = without(points, {StringRef("token")});
   }
-  if (failed(expectAxes(*this, "result", points, axesOf(getOutput())))) { // C2
+  if (failed(verifyPrefixes(*this, points))) { // C4, C5
+    return failure();
+  }
+  SmallVector<AxisAttr> expected(points);
+  if (getUpto()) {
+    llvm::append_range(expected, axesOf(getUpto()));
+  }
+  if (failed(expectAxes(*this, "result", expected, axesOf(getOutput())))) { // C2
     return failure();
   }
   if (hasFloatElements(cast<AxisTensorType>(getOutput().getType()))) { // C2

@@ -79,39 +79,28 @@ def KVCache_SelectExpandOp : KVCache_ComputeOp<"select.expand"> {
   let hasVerifier = 1;
 }
 
-def KVCache_SelectFitOp : KVCache_ComputeOp<"select.fit"> {
-  let summary = "the best items whose sizes fit into a total";
-  let description = [{
-    Items by descending score, the lowest position first on ties: each is taken when its size is at most what those taken
-    before leave of the total; one that does not fit is passed over, and a later one may fit. Positions, ascending. Sizes and
-    totals below 0 count as 0. NaN is refused when it runs. The number of steps is quadratic in that of the items.
-    (C1) the result is a selection along one axis of the scores for each point of the others; (C2) sizes are integers over
-    axes of the scores; (C3) the total holds integers over the others.
-  }];
-  let arguments = (ins KVCache_Tensor:$scores, KVCache_Budget:$sizes, KVCache_Budget:$total);
-  let results = (outs KVCache_Index:$output);
-  let assemblyFormat = "$scores `sizes` $sizes `total` $total attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
-}
-
 def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc", [AttrSizedOperandSegments]> {
   let summary = "a total split over heads, or over layers and heads";
   let description = [{
     global_topk: c[h] = how many of the n largest scores over all points lie at h; of equal scores the lowest flat
-    position (h first, then token). proportional: exact shares of `total` n. Each point starts with its floor f (0 when absent);
+    position (h first, then token). With `upto` m only the first m points of the named axis take part, the others get 0; m may
+    be integers over axes that the scores lack, and n over some of these: one split for each of their points.
+    proportional: exact shares of `total` n. Each point starts with its floor f (0 when absent);
     the rest r = n - sum f is shared in proportion to the weights w: x = r w / sum w over the points that are open, in f64. As long as a point
     has f + x > its cap, all such points get their cap and close, and r is what the others have left; then floor(x), and the units still
     missing go one each to the largest x - floor(x), of equal ones the lowest flat position, never beyond a cap. All weights 0: equal ones.
     Where floors exceed n every point has its floor, where caps do not reach n its cap.
-    (C1) the rule is known, and only proportional has floor and cap; (C2) the result holds integers over the scores' axes,
-    for global_topk without token; (C3) floor and cap are integers over some of these axes.
+    (C1) the rule is known, only proportional has floor and cap, and only global_topk has `upto`; (C2) the result holds integers
+    over the scores' axes, for global_topk without token and with those of m behind; (C3) floor and cap are integers over some of
+    the scores' axes; (C4) the axis of `upto` is one of the scores' but token; (C5) n and m are integers, n over some axes of m, m
+    over axes that the scores lack.
   }];
-  let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Count:$total, Optional<KVCache_Budget>:$floor,
-                       Optional<KVCache_Budget>:$cap);
+  let arguments = (ins StrAttr:$rule, KVCache_Tensor:$scores, KVCache_Budget:$total, Optional<KVCache_Budget>:$upto,
+                       OptionalAttr<StrAttr>:$along, Optional<KVCache_Budget>:$floor, Optional<KVCache_Budget>:$cap);
   let results = (outs KVCache_Tensor:$output);
   let assemblyFormat = [{
-    custom<Word>($rule) $scores `total` $total (`floor` $floor^)? (`cap` $cap^)? attr-dict
-    `:` functional-type(operands, results)
+    custom<Word>($rule) $scores `total` $total (`upto` $upto^ `along` custom<AxisName>($along))? (`floor` $floor^)?
+    (`cap` $cap^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

@@ -52,7 +52,11 @@ int64_t largest(const std::vector<int64_t> &lengths) {
 
 } // namespace
 
-StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending) {
+StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending, int64_t size) {
+  if (size < 1) {
+    return Status::badInput("expected blocks of at least one position, got " +
+                            std::to_string(size));
+  }
   Tensor result(x.axes);
   result.inheritRagged(x);
   bool isNan = false;
@@ -66,9 +70,12 @@ StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending
         if (isNan) {
           return;
         }
-        std::sort(row.begin(), row.end());
-        if (descending) {
-          std::reverse(row.begin(), row.end());
+        for (int64_t lo = 0; lo < length; lo += std::min(size, length - lo)) {
+          auto first = row.begin() + lo, last = first + std::min(size, length - lo);
+          std::sort(first, last);
+          if (descending) {
+            std::reverse(first, last);
+          }
         }
         for (point[axis] = 0; point[axis] < length; ++point[axis]) {
           result.at(point) = row[static_cast<size_t>(point[axis])];

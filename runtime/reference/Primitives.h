@@ -38,9 +38,16 @@ struct Forced {
 StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vector<int64_t> &counts,
                       Forced forced, const std::string &instance);
 
+/// The first `count` points of an axis; without a name all points of all axes.
+struct Prefix {
+  std::string axis;
+  int64_t count = 0;
+};
+
 /// How many of the `total` largest values of s [head, token] lie in each head; ties to the lowest
-/// head, then token.
-StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total);
+/// head, then token. Only what lies in `prefix` takes part.
+StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total,
+                                  const Prefix &prefix);
 
 /// Indices along `along` whose flag is non-zero, ascending.
 StatusOr<Tensor> where(const Tensor &flags, const std::string &along, const std::string &instance);
@@ -65,12 +72,6 @@ StatusOr<Tensor> proportionalCounts(const Tensor &weights, int64_t total,
                                     const std::vector<int64_t> &floors,
                                     const std::vector<int64_t> &caps);
 
-/// Items along `along` by descending f32 score, the lowest position first on ties: each whose size is at most what those
-/// taken before leave of the total is taken; positions ascend. A size for each point of the scores, a total for each
-/// leading point (or one); both count as at least 0. Fails on a score that is not a number.
-StatusOr<Tensor> fit(const Tensor &s, const std::string &along, const std::vector<int64_t> &sizes,
-                     const std::vector<int64_t> &totals, const std::string &instance);
-
 /// result[.., i, ..] = x[.., index[.., i], ..]: the domain axis is replaced by the last axis of
 /// index.
 StatusOr<Tensor> gather(const Tensor &x, const Tensor &index, const std::string &domain);
@@ -88,8 +89,9 @@ enum class Pooling { Average, Max };
 StatusOr<Tensor> pool(Pooling fn, const Tensor &x, const std::string &along, int64_t size,
                       int64_t upTo);
 
-/// The values along an axis in order. Fails on a value that is not a number.
-StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending);
+/// The values along an axis in order, those of each block of `size` adjacent positions by
+/// themselves. Fails on a value that is not a number.
+StatusOr<Tensor> sort(const Tensor &x, const std::string &along, bool descending, int64_t size);
 
 enum class Scan { Sum, Max };
 

@@ -96,7 +96,8 @@ StatusOr<Tensor> topk(const Tensor &s, const std::string &along, const std::vect
   return result;
 }
 
-StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total) {
+StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int64_t total,
+                                  const Prefix &prefix) {
   KVCACHE_RETURN_IF_ERROR(needAxis(s, along));
   if (s.axes.size() < 2 || s.axes.back().name != along) {
     return Status::badInput("expected scores [.., " + along + "] for an allocation over heads");
@@ -108,8 +109,13 @@ StatusOr<Tensor> globalTopkCounts(const Tensor &s, const std::string &along, int
   Tensor counts(std::vector<Axis>(s.axes.begin(), s.axes.end() - 1));
   std::vector<Entry> entries;
   std::vector<int64_t> point(s.axes.size(), 0);
+  int limited = prefix.axis.empty() ? -1 : s.find(prefix.axis);
   for (int64_t lead = 0; lead < counts.points(); ++lead) {
-    for (float score : rowOf(s, s.axes.size() - 1, lead, point)) {
+    std::vector<float> row = rowOf(s, s.axes.size() - 1, lead, point);
+    if (limited >= 0 && point[static_cast<size_t>(limited)] >= prefix.count) {
+      continue;
+    }
+    for (float score : row) {
       if (std::isnan(score)) {
         return Status::badInput("a score of head " + std::to_string(lead) + " is not a number");
       }

@@ -69,26 +69,31 @@ void mlir::kvcache::cpu::emitSort(NestBody &body, SortOp op, const Point &lead, 
   Value rows = body.bound(x, axis, lead), capacity = body.extentValue(body.capacityOf(x, axis));
   Value first = k.mul(keysBase(body, x, axis, lead), 2), second = k.add(first, capacity);
   writeKeys(body, x, axis, lead, rows, keys, first);
-  // Runs of 1, 2, 4 .. keys become one; every round moves them to the other half.
-  SmallVector<Value> end = k.whileLoop(
-      ValueRange{k.index(1), first, second},
-      [&](ValueRange carried) { return k.lt(carried[0], rows); },
-      [&](ValueRange carried) {
-        Value width = carried[0], from = carried[1], to = carried[2];
-        Value both = k.add(width, width);
-        body.loop(k.index(0), rows, both, [&](Value lo) {
-          mergeRuns(body, keys, from, to, lo, k.min(k.add(lo, width), rows),
-                    k.min(k.add(lo, both), rows));
-        });
-        return SmallVector<Value>{both, to, from};
-      });
   bool descending = op.getOrder() == "descending";
   const NestOperand &output = *body.outputFor(op.getOutput());
-  body.loop(k.index(0), rows, k.index(1), [&](Value i) {
-    Value place = descending ? k.sub(k.sub(rows, k.index(1)), i) : i;
-    Value key = k.load(keys, k.add(end[1], place));
-    body.storeAt(output, lead.with(axis, {AxisIndex::Kind::Scalar, i, false}),
-                 type.isF32() ? numberOf(k, key) : key);
+  Value most = k.max(rows, k.index(1));
+  Value size = op.getSize() ? k.min(k.max(body.scalarIndex(op.getSize()), k.index(1)), most) : most;
+  body.loop(k.index(0), rows, size, [&](Value start) {
+    Value count = k.min(size, k.sub(rows, start));
+    // Runs of 1, 2, 4 .. keys become one; every round moves them to the other half.
+    SmallVector<Value> end = k.whileLoop(
+        ValueRange{k.index(1), k.add(first, start), k.add(second, start)},
+        [&](ValueRange carried) { return k.lt(carried[0], count); },
+        [&](ValueRange carried) {
+          Value width = carried[0], from = carried[1], to = carried[2];
+          Value both = k.add(width, width);
+          body.loop(k.index(0), count, both, [&](Value lo) {
+            mergeRuns(body, keys, from, to, lo, k.min(k.add(lo, width), count),
+                      k.min(k.add(lo, both), count));
+          });
+          return SmallVector<Value>{both, to, from};
+        });
+    body.loop(k.index(0), count, k.index(1), [&](Value i) {
+      Value place = descending ? k.sub(k.sub(count, k.index(1)), i) : i;
+      Value key = k.load(keys, k.add(end[1], place));
+      body.storeAt(output, lead.with(axis, {AxisIndex::Kind::Scalar, k.add(start, i), false}),
+                   type.isF32() ? numberOf(k, key) : key);
+    });
   });
 }
 

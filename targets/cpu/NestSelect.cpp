@@ -212,56 +212,113 @@ void mlir::kvcache::cpu::emitTopk(NestBody &body, TopkOp op, const Point &lead, 
   body.storeLength(output, lead, count);
 }
 
-/// Loops over `axes` of x in order, carrying `init`.
+/// Loops over `axes` of x in order, carrying `init`, over no more than `limit` points of one of
+/// them.
 static SmallVector<Value>
-forLeads(NestBody &body, Value x, ArrayRef<AxisAttr> axes, const Point &lead, ValueRange init,
+forLeads(NestBody &body, Value x, ArrayRef<AxisAttr> axes, const Point &lead,
+         std::pair<std::string, Value> limit, ValueRange init,
          llvm::function_ref<SmallVector<Value>(const Point &, ValueRange)> inside) {
   if (axes.empty()) {
     return inside(lead, init);
   }
   KernelBuilder &k = body.k;
   std::string axis = axes.front().getName();
+  Value extent = body.bound(x, axis, lead);
+  extent = limit.second && axis == limit.first ? k.min(extent, limit.second) : extent;
   return body.loop(
-      k.index(0), body.bound(x, axis, lead), k.index(1), init, [&](Value iv, ValueRange carried) {
+      k.index(0), extent, k.index(1), init, [&](Value iv, ValueRange carried) {
         return forLeads(body, x, axes.drop_front(),
-                        lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), carried, inside);
+                        lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), limit, carried, inside);
       });
 }
 
-void mlir::kvcache::cpu::emitAlloc(NestBody &body, SelectAllocOp op, StringRef keysArg) {
-  KernelBuilder &k = body.k;
-  Value x = op.getScores(), keys = k.arg(keysArg);
-  const std::string token = "token";
-  ArrayRef<AxisAttr> heads = axesOf(op.getOutput());
-  auto forHeads =
-      [&](Value init,
-          llvm::function_ref<Value(const Point &, Value rows, Value base, Value carried)> inside) {
-        return forLeads(
-            body, x, heads, Point(), ValueRange{init}, [&](const Point &lead, ValueRange carried) {
-              return SmallVector<Value>{inside(lead, body.bound(x, token, lead),
-                                               keysBase(body, x, token, lead), carried[0])};
-            })[0];
-      };
-  Value all = forHeads(k.i32(0), [&](const Point &lead, Value rows, Value base, Value carried) {
-    writeKeys(body, x, token, lead, rows, keys, base);
-    return k.add(carried, k.toI32(rows));
-  });
-  Value total = k.min(k.max(k.toI32(body.scalar(op.getTotal())), k.i32(0)), all);
-  auto countAll = [&](Value key, bool orEqual) {
-    return forHeads(k.i32(0), [&](const Point &, Value rows, Value base, Value carried) {
-      return k.add(carried, countKeys(body, keys, base, rows, key, orEqual));
+namespace {
+
+/// select.alloc global_topk: the keys of all scores once, then a search in the prefix of each split.
+class GlobalTopk {
+public:
+  GlobalTopk(NestBody &body, SelectAllocOp op, Value keys)
+      : body_(body), k(body.k), op_(op), x_(op.getScores()), keys_(keys),
+        points_(without(axesOf(x_), ArrayRef<StringRef>{"token"})) {}
+
+  void emit() {
+    forRows({}, k.i32(0), [&](const Point &point, Value rows, Value base, Value none) {
+      writeKeys(body_, x_, "token", point, rows, keys_, base);
+      return none;
     });
-  };
-  Value threshold = searchBits(body, [&](Value key) { return k.ge(countAll(key, true), total); });
-  Value ties = k.max(k.sub(total, countAll(threshold, false)), k.i32(0));
-  const NestOperand &output = *body.outputFor(op.getOutput());
-  forHeads(ties, [&](const Point &lead, Value rows, Value base, Value left) {
-    Value above = countKeys(body, keys, base, rows, threshold, false);
-    Value equal = k.sub(countKeys(body, keys, base, rows, threshold, true), above);
-    Value taken = k.min(equal, left);
-    body.storeAt(output, lead, k.add(above, taken));
-    return k.sub(left, taken);
-  });
+    ArrayRef<AxisAttr> each = op_.getUpto() ? axesOf(op_.getUpto()) : ArrayRef<AxisAttr>();
+    forLeads(body_, op_.getUpto(), each, Point(), {}, ValueRange(),
+             [&](const Point &split, ValueRange) {
+               emitSplit(split);
+               return SmallVector<Value>{};
+             });
+  }
+
+private:
+  using Limit = std::pair<std::string, Value>;
+  using Row = llvm::function_ref<Value(const Point &, Value rows, Value base, Value carried)>;
+
+  /// Visits the rows of a prefix in flat order, carrying one value.
+  Value forRows(const Limit &limit, Value init, Row inside) {
+    return forLeads(body_, x_, points_, Point(), limit, ValueRange{init},
+                    [&](const Point &point, ValueRange carried) {
+                      return SmallVector<Value>{inside(point, body_.bound(x_, "token", point),
+                                                       keysBase(body_, x_, "token", point),
+                                                       carried[0])};
+                    })[0];
+  }
+  Value count(const Limit &limit, Value key, bool orEqual) {
+    return forRows(limit, k.i32(0), [&](const Point &, Value rows, Value base, Value carried) {
+      return k.add(carried, countKeys(body_, keys_, base, rows, key, orEqual));
+    });
+  }
+  /// A count of the operands at a split, not below 0.
+  Value atSplit(Value value, const Point &split) {
+    return k.max(k.toI32(body_.evaluate(value, split.restrictedTo(axesOf(value)))), k.i32(0));
+  }
+  void store(const Point &split, Point point, Value value) {
+    for (const auto &[axis, index] : split.axes) {
+      point = point.with(axis, index);
+    }
+    body_.storeAt(*body_.outputFor(op_.getOutput()), point, value);
+  }
+
+  void emitSplit(const Point &split) {
+    Limit limit;
+    if (op_.getUpto()) {
+      limit = {op_.getAlong()->str(), k.toIndex(atSplit(op_.getUpto(), split))};
+      forRows({}, k.i32(0), [&](const Point &point, Value, Value, Value none) { // outside of it
+        store(split, point, k.i32(0));
+        return none;
+      });
+    }
+    Value all = forRows(limit, k.i32(0), [&](const Point &, Value rows, Value, Value carried) {
+      return k.add(carried, k.toI32(rows));
+    });
+    Value total = k.min(atSplit(op_.getTotal(), split), all);
+    Value threshold =
+        searchBits(body_, [&](Value key) { return k.ge(count(limit, key, true), total); });
+    Value ties = k.max(k.sub(total, count(limit, threshold, false)), k.i32(0));
+    forRows(limit, ties, [&](const Point &point, Value rows, Value base, Value left) {
+      Value above = countKeys(body_, keys_, base, rows, threshold, false);
+      Value equal = k.sub(countKeys(body_, keys_, base, rows, threshold, true), above);
+      Value taken = k.min(equal, left);
+      store(split, point, k.add(above, taken));
+      return k.sub(left, taken);
+    });
+  }
+
+  NestBody &body_;
+  KernelBuilder &k;
+  SelectAllocOp op_;
+  Value x_, keys_;
+  SmallVector<AxisAttr> points_;
+};
+
+} // namespace
+
+void mlir::kvcache::cpu::emitAlloc(NestBody &body, SelectAllocOp op, StringRef keysArg) {
+  GlobalTopk(body, op, body.k.arg(keysArg)).emit();
 }
 
 void mlir::kvcache::cpu::emitWhere(NestBody &body, SelectWhereOp op, const Point &lead) {

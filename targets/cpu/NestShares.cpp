@@ -24,7 +24,7 @@ public:
       : body_(body), k(body.k), op_(op), output_(*body.outputFor(op.getOutput())) {}
 
   void emit() {
-    total_ = k.max(k.toI64(body_.scalar(op_.getTotal())), k.i64(0));
+    total_ = k.max(k.toI64(body_.evaluate(op_.getTotal(), Point())), k.i64(0));
     start();
     closeFullPoints();
     Value left = k.sub(total_, takeWholeShares());

@@ -11,6 +11,7 @@
 
 #include "llvm/ADT/StringSwitch.h"
 
+#include <limits>
 #include <optional>
 
 namespace mlir::kvcache::reference {
@@ -89,8 +90,10 @@ static Status evaluatePool(PoolOp op, Interpreter &in) {
 // ---- sort, scan, concat, blocks ----
 
 static Status evaluateSort(SortOp op, Interpreter &in) {
+  // Without blocks all positions are one.
+  int64_t size = op.getSize() ? in.integer(op.getSize()) : std::numeric_limits<int64_t>::max();
   StatusOr<Tensor> result =
-      sort(in.tensor(op.getInput()), op.getAxis().str(), op.getOrder() == "descending");
+      sort(in.tensor(op.getInput()), op.getAxis().str(), op.getOrder() == "descending", size);
   KVCACHE_RETURN_IF_ERROR(result.status());
   return in.set(op.getOutput(), *result);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// select.topk, select.where, select.complement, select.union, select.expand, select.fit,
-// select.alloc.
+// select.topk, select.where, select.complement, select.union, select.expand, select.alloc.
 
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ScalarMap.h"
@@ -16,6 +15,7 @@
 namespace mlir::kvcache::reference {
 
 using rt::reference::Forced;
+using rt::reference::Prefix;
 
 std::vector<int64_t> countsOf(Interpreter &in, Value count, const Tensor &scores,
                               const std::string &along) {
@@ -164,27 +164,44 @@ static Status evaluateExpand(SelectExpandOp op, Interpreter &in) {
   return in.set(op.getOutput(), trimmed(*members));
 }
 
-static Status evaluateFit(SelectFitOp op, Interpreter &in) {
+/// Counts of a global top-k: of all scores, or of a prefix for each point of the axes of `upto`.
+static StatusOr<Tensor> evaluateGlobalTopk(SelectAllocOp op, Interpreter &in) {
   const Tensor &scores = in.tensor(op.getScores());
-  std::string along = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
-  StatusOr<Tensor> taken = fit(scores, along, countsOf(in, op.getSizes(), scores, {}),
-                               countsOf(in, op.getTotal(), scores, along),
-                               axisNames(op.getOutput().getType()).back());
-  KVCACHE_RETURN_IF_ERROR(taken.status());
-  return in.set(op.getOutput(), trimmed(*taken));
+  std::string along = scores.axes.back().name;
+  Tensor each;
+  if (op.getUpto() && !in.isNumber(op.getUpto())) {
+    each.axes = in.tensor(op.getUpto()).axes;
+  }
+  std::vector<int64_t> totals = countsOf(in, op.getTotal(), each, {});
+  if (!op.getUpto()) {
+    return globalTopkCounts(scores, along, totals.at(0), Prefix());
+  }
+  std::vector<int64_t> limits = countsOf(in, op.getUpto(), each, {});
+  std::vector<Axis> axes(scores.axes.begin(), scores.axes.end() - 1);
+  axes.insert(axes.end(), each.axes.begin(), each.axes.end());
+  Tensor counts(axes);
+  for (size_t i = 0; i < limits.size(); ++i) {
+    StatusOr<Tensor> part =
+        globalTopkCounts(scores, along, totals[i], Prefix{op.getAlong()->str(), limits[i]});
+    KVCACHE_RETURN_IF_ERROR(part.status());
+    for (size_t point = 0; point < part->values.size(); ++point) {
+      counts.values[point * limits.size() + i] = part->values[point];
+    }
+  }
+  return counts;
 }
 
 static Status evaluateAlloc(SelectAllocOp op, Interpreter &in) {
   const Tensor &scores = in.tensor(op.getScores());
-  int64_t total = std::max<int64_t>(0, in.integer(op.getTotal()));
   StatusOr<Tensor> counts = Status::badInput("unknown rule '" + op.getRule().str() + "'");
   if (op.getRule() == "global_topk") {
-    counts = globalTopkCounts(scores, scores.axes.back().name, total);
+    counts = evaluateGlobalTopk(op, in);
   } else if (op.getRule() == "proportional") {
     auto limits = [&](Value limit) {
       return limit ? countsOf(in, limit, scores, {}) : std::vector<int64_t>{};
     };
-    counts = proportionalCounts(scores, total, limits(op.getFloor()), limits(op.getCap()));
+    counts = proportionalCounts(scores, countsOf(in, op.getTotal(), Tensor(), {}).at(0),
+                                limits(op.getFloor()), limits(op.getCap()));
   }
   KVCACHE_RETURN_IF_ERROR(counts.status());
   return in.set(op.getOutput(), *counts);
@@ -205,9 +222,6 @@ void addSelectFunctions(OpTable &table) {
   };
   table[SelectExpandOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateExpand(cast<SelectExpandOp>(op), in);
-  };
-  table[SelectFitOp::getOperationName()] = [](Operation *op, Interpreter &in) {
-    return evaluateFit(cast<SelectFitOp>(op), in);
   };
   table[SelectAllocOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateAlloc(cast<SelectAllocOp>(op), in);

@@ -125,6 +125,60 @@ func.func @select_alloc_axes_c3(%w: !h, %n: index, %c: !kvcache.tensor<layer:2, 
 
 // -----
 
+!h = !kvcache.tensor<head:8, f32>
+func.func @select_alloc_upto_c1(%w: !h, %n: index) {
+  // expected-error@+1 {{expected no upto with proportional}}
+  %0 = kvcache.select.alloc proportional %w total %n upto %n along head : (!h, index, index) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_behind_c2(%s: !s, %n: index, %m: !kvcache.tensor<layer:2, i32>) {
+  // expected-error@+1 {{result: expected axis 'layer', got axes [head:8]}}
+  %0 = kvcache.select.alloc global_topk %s total %n upto %m along head : (!s, index, !kvcache.tensor<layer:2, i32>) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_c4(%s: !s, %n: index) {
+  // expected-error@+1 {{upto: expected axis 'token', got axes [head:8]}}
+  %0 = kvcache.select.alloc global_topk %s total %n upto %n along token : (!s, index, index) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_c5(%s: !s, %n: index, %m: !kvcache.tensor<layer:2, f32>) {
+  // expected-error@+1 {{total and upto: expected integers, got}}
+  %0 = kvcache.select.alloc global_topk %s total %n upto %m along head : (!s, index, !kvcache.tensor<layer:2, f32>) -> !kvcache.tensor<head:8, layer:2, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_lacking_c5(%s: !s, %n: index, %m: !kvcache.tensor<head:8, i32>) {
+  // expected-error@+1 {{upto: expected axes that the scores lack, got axis 'head'}}
+  %0 = kvcache.select.alloc global_topk %s total %n upto %m along head : (!s, index, !kvcache.tensor<head:8, i32>) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, token:?, f32>
+func.func @select_alloc_total_c5(%s: !s, %n: !kvcache.tensor<layer:2, i32>) {
+  // expected-error@+1 {{total: expected axes among [], got axis 'layer'}}
+  %0 = kvcache.select.alloc global_topk %s total %n : (!s, !kvcache.tensor<layer:2, i32>) -> !kvcache.tensor<head:8, i32>
+  return
+}
+
+// -----
+
 !s = !kvcache.tensor<head:8, token:?, f32>
 !i = !kvcache.index<head:8, token.keep:? of token>
 func.func @select_union_c1(%s: !s, %i: !i, %j: !kvcache.index<head:8, query.keep:? of query>) {
@@ -180,45 +234,5 @@ func.func @select_expand_c2(%h: !h, %b: !kvcache.index<head:8, page.keep:? of pa
 func.func @select_expand_c3(%s: !s, %b: !kvcache.index<page.keep:? of page>, %n: index) {
   // expected-error@+1 {{result: expected axes [], got axis 'head' as well}}
   %0 = kvcache.select.expand %b size %n of %s : (!kvcache.index<page.keep:? of page>, index, !s) -> !i
-  return
-}
-
-// -----
-
-!s = !kvcache.tensor<head:8, segment:?, f32>
-func.func @select_fit_c1(%s: !s, %n: index) {
-  // expected-error@+1 {{operand: expected axis 'token', got axes [head:8, segment:?]}}
-  %0 = kvcache.select.fit %s sizes %n total %n : (!s, index, index) -> !kvcache.index<head:8, token.keep:? of token>
-  return
-}
-
-// -----
-
-!s = !kvcache.tensor<head:8, segment:?, f32>
-!i = !kvcache.index<head:8, segment.keep:? of segment>
-func.func @select_fit_c2(%s: !s, %n: !s, %total: index) {
-  // expected-error@+1 {{sizes and total: expected integers, got '!kvcache.tensor<head:8, segment:?, f32>'}}
-  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !s, index) -> !i
-  return
-}
-
-// -----
-
-!s = !kvcache.tensor<head:8, segment:?, f32>
-!i = !kvcache.index<head:8, segment.keep:? of segment>
-func.func @select_fit_axes_c2(%s: !s, %n: !kvcache.tensor<token:?, i32>, %total: index) {
-  // expected-error@+1 {{sizes: expected axes among [head:8, segment:?], got axis 'token'}}
-  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !kvcache.tensor<token:?, i32>, index) -> !i
-  return
-}
-
-// -----
-
-!s = !kvcache.tensor<head:8, segment:?, f32>
-!n = !kvcache.tensor<segment:?, i32>
-!i = !kvcache.index<head:8, segment.keep:? of segment>
-func.func @select_fit_c3(%s: !s, %n: !n) {
-  // expected-error@+1 {{total: expected axes among [head:8], got axis 'segment'}}
-  %0 = kvcache.select.fit %s sizes %n total %n : (!s, !n, !n) -> !i
   return
 }

@@ -32,21 +32,22 @@ func.func @sets(%s: !s, %i: !keep, %j: !drop, %b: !kvcache.index<head:Hkv, page.
   return %2 : !keep
 }
 
-// CHECK-LABEL: @items
-func.func @items(%s: !s, %n: !kvcache.tensor<token:?, i32>, %total: index, %each: !hb) {
-  // CHECK: kvcache.select.fit %{{.*}} sizes %{{.*}} total %
-  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !kvcache.tensor<token:?, i32>, index) -> !keep
-  // CHECK: kvcache.select.fit %{{.*}} sizes %{{.*}} total %
-  %1 = kvcache.select.fit %s sizes %total total %each : (!s, index, !hb) -> !keep
-  return
-}
-
 // CHECK-LABEL: @shares
 func.func @shares(%w: !kvcache.tensor<layer:L, head:Hkv, f32>, %n: index, %cap: !hb) {
   // CHECK: kvcache.select.alloc proportional %{{.*}} total %{{.*}} floor %{{.*}} cap %
   %0 = kvcache.select.alloc proportional %w total %n floor %n cap %cap : (!kvcache.tensor<layer:L, head:Hkv, f32>, index, index, !hb) -> !kvcache.tensor<layer:L, head:Hkv, i32>
   // CHECK: kvcache.select.alloc proportional %{{.*}} total %{{[^ ]*}} cap %
   %1 = kvcache.select.alloc proportional %w total %n cap %n : (!kvcache.tensor<layer:L, head:Hkv, f32>, index, index) -> !kvcache.tensor<layer:L, head:Hkv, i32>
+  return
+}
+
+// CHECK-LABEL: @prefixes
+func.func @prefixes(%s: !kvcache.tensor<layer:L, head:Hkv, token:?, f32>, %n: index, %each: !kvcache.tensor<layer.seen:L, i32>) {
+  // CHECK: kvcache.select.alloc global_topk %{{.*}} total %{{.*}} upto %{{.*}} along layer
+  %0 = kvcache.select.alloc global_topk %s total %each upto %each along layer : (!kvcache.tensor<layer:L, head:Hkv, token:?, f32>, !kvcache.tensor<layer.seen:L, i32>, !kvcache.tensor<layer.seen:L, i32>) -> !kvcache.tensor<layer:L, head:Hkv, layer.seen:L, i32>
+  %1 = kvcache.select.alloc global_topk %s total %n upto %each along head : (!kvcache.tensor<layer:L, head:Hkv, token:?, f32>, index, !kvcache.tensor<layer.seen:L, i32>) -> !kvcache.tensor<layer:L, head:Hkv, layer.seen:L, i32>
+  // CHECK: kvcache.select.alloc global_topk %{{.*}} total %{{.*}} upto %[[N:.*]] along layer
+  %2 = kvcache.select.alloc global_topk %s total %n upto %n along layer : (!kvcache.tensor<layer:L, head:Hkv, token:?, f32>, index, index) -> !kvcache.tensor<layer:L, head:Hkv, i32>
   return
 }
 

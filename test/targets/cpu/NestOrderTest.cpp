@@ -60,6 +60,41 @@ TEST(NestOrder, SortOfRaggedHeadsOnComputedValues) {
   }
 }
 
+TEST(NestOrder, SortOfBlocks) {
+  for (bool descending : {true, false}) {
+    std::string order = descending ? "descending" : "ascending";
+    NestCase nest({scores, "index"}, {scores},
+                  "%0 = kvcache.sort " + order + " %a0 along token blocks %a1 : (" + scores +
+                      ", index) -> " + scores + yielded("%0", scores),
+                  {{"token", raggedAxis()}});
+    ASSERT_TRUE(nest.compile());
+    for (int64_t T : {1, 3, 16, 17, 100}) {
+      for (int64_t n : {int64_t(1), int64_t(2), int64_t(5), int64_t(8), T, T + 9}) {
+        std::vector<float> x = tied(2 * T), out(2 * T, -77);
+        std::vector<int32_t> lengths{static_cast<int32_t>(T), static_cast<int32_t>(T / 2)};
+        nest.run({{"in0", x.data()}, {"lengths", lengths.data()}, {"out0", out.data()}},
+                 {{"T", T}, {"in1", n}}, [&] {
+                   for (int64_t h = 0; h < 2; ++h) {
+                     std::vector<float> row(x.begin() + h * T, x.begin() + h * T + lengths[h]);
+                     for (int64_t lo = 0; lo < lengths[h]; lo += n) {
+                       auto first = row.begin() + lo,
+                            last = row.begin() + std::min<int64_t>(lo + n, lengths[h]);
+                       std::sort(first, last);
+                       if (descending) {
+                         std::reverse(first, last);
+                       }
+                     }
+                     for (int64_t t = 0; t < T; ++t) {
+                       ASSERT_EQ(out[h * T + t], t < lengths[h] ? row[t] : -77)
+                           << order << " T " << T << " n " << n << " at " << t;
+                     }
+                   }
+                 });
+      }
+    }
+  }
+}
+
 TEST(NestOrder, SortAlongLayersOfIntegers) {
   std::string type = "!kvcache.tensor<layer:3, head:2, i32>";
   NestCase nest({type}, {type},

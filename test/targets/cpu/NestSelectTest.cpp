@@ -191,6 +191,58 @@ TEST(NestSelect, AllocOverAllHeads) {
   }
 }
 
+TEST(NestSelect, AllocOverPrefixesOfLayers) {
+  std::string stacked = "!kvcache.tensor<layer:3, head:2, token:?, f32>",
+              each = "!kvcache.tensor<layer.seen:4, i32>",
+              counts = "!kvcache.tensor<layer:3, head:2, layer.seen:4, i32>";
+  NestAxis token;
+  token.capacity = NestExtent::inWord("T");
+  NestCase nest({stacked, each, each}, {counts},
+                "%0 = kvcache.select.alloc global_topk %a0 total %a1 upto %a2 along layer : (" +
+                    stacked + ", " + each + ", " + each + ") -> " + counts +
+                    "\nkvcache.kernel.yield %0 : " + counts,
+                {{"token", token}});
+  ASSERT_TRUE(nest.compile());
+  for (int64_t T : {1, 17, 200}) {
+    std::vector<float> s = tiedScores(6 * T);
+    int32_t n = static_cast<int32_t>(T);
+    std::vector<int32_t> totals{n, 2 * n + 1, 99 * n, -3}, upto{1, 3, 2, 9}, out(24, -7);
+    nest.run({{"in0", s.data()}, {"in1", totals.data()}, {"in2", upto.data()}, {"out0", out.data()}},
+             {{"T", T}}, [&] {
+               for (int64_t split = 0; split < 4; ++split) {
+                 std::vector<int32_t> expected(6, 0);
+                 int64_t rows = 2 * T * std::min(upto[split], 3);
+                 for (int32_t i : best(s.data(), rows, totals[split])) {
+                   ++expected[i / T];
+                 }
+                 for (int64_t point = 0; point < 6; ++point) {
+                   EXPECT_EQ(out[point * 4 + split], expected[point])
+                       << "T " << T << " split " << split << " point " << point;
+                 }
+               }
+             });
+  }
+}
+
+TEST(NestSelect, AllocUpToOneNumberOfHeads) {
+  std::string counts = "!kvcache.tensor<head:2, i32>";
+  NestCase nest({scores, "index", "index"}, {counts},
+                "%0 = kvcache.select.alloc global_topk %a0 total %a1 upto %a2 along head : (" +
+                    scores + ", index, index) -> " + counts + "\nkvcache.kernel.yield %0 : " +
+                    counts,
+                {{"token", raggedAxis()}});
+  ASSERT_TRUE(nest.compile());
+  std::vector<float> s = tiedScores(40);
+  std::vector<int32_t> lengths{20, 9}, out(2, -7);
+  for (int64_t upto : {0, 1}) {
+    nest.run({{"in0", s.data()}, {"lengths", lengths.data()}, {"out0", out.data()}},
+             {{"T", 20}, {"in1", 13}, {"in2", upto}}, [&] {
+               EXPECT_EQ(out[0], upto ? 13 : 0);
+               EXPECT_EQ(out[1], 0);
+             });
+  }
+}
+
 TEST(NestSelect, Quantile) {
   std::string H = "!kvcache.tensor<head:2, f32>";
   NestCase nest({scores, "f32"}, {H},
