@@ -136,6 +136,25 @@ LogicalResult SelectExpandOp::verify() {
                     output.getAxes().drop_back()); // C3
 }
 
+LogicalResult SelectFitOp::verify() {
+  auto index = cast<IndexSetType>(getOutput().getType());
+  ArrayRef<AxisAttr> items = axesOf(getScores());
+  if (failed(verifySelection(*this, index, items))) { // C1
+    return failure();
+  }
+  for (Value number : {getSizes(), getTotal()}) { // C2, C3
+    auto each = dyn_cast<AxisTensorType>(number.getType());
+    if (each && hasFloatElements(each)) {
+      return emitOpError() << "sizes and total: expected integers, got " << each;
+    }
+  }
+  if (failed(expectSubset(*this, "sizes", items, axesOf(getSizes())))) { // C2
+    return failure();
+  }
+  return expectSubset(*this, "total", without(items, {index.getDomain()}),
+                      axesOf(getTotal())); // C3
+}
+
 /// C4, C5: what `upto` limits, and the points that it and the total are given for.
 static LogicalResult verifyPrefixes(SelectAllocOp op, ArrayRef<AxisAttr> points) {
   ArrayRef<AxisAttr> each = op.getUpto() ? axesOf(op.getUpto()) : ArrayRef<AxisAttr>();

@@ -79,6 +79,21 @@ def KVCache_SelectExpandOp : KVCache_ComputeOp<"select.expand"> {
   let hasVerifier = 1;
 }
 
+def KVCache_SelectFitOp : KVCache_ComputeOp<"select.fit"> {
+  let summary = "the best items whose sizes fit into a total";
+  let description = [{
+    Items by descending score, the lowest position first on ties: each is taken when its size is at most what those taken
+    before leave of the total; one that does not fit is passed over, and a later one may fit. Positions, ascending. Sizes and
+    totals below 0 count as 0. NaN is refused when it runs. The number of steps is quadratic in that of the items.
+    (C1) the result is a selection along one axis of the scores for each point of the others; (C2) sizes are integers over
+    axes of the scores; (C3) the total holds integers over the others.
+  }];
+  let arguments = (ins KVCache_Tensor:$scores, KVCache_Budget:$sizes, KVCache_Budget:$total);
+  let results = (outs KVCache_Index:$output);
+  let assemblyFormat = "$scores `sizes` $sizes `total` $total attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 def KVCache_SelectAllocOp : KVCache_ComputeOp<"select.alloc", [AttrSizedOperandSegments]> {
   let summary = "a total split over heads, or over layers and heads";
   let description = [{

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// select.topk, select.where, select.complement, select.union, select.expand, select.alloc.
+// select.topk, select.where, select.complement, select.union, select.expand, select.fit,
+// select.alloc.
 
 #include "targets/reference/Interpreter.h"
 #include "targets/reference/ScalarMap.h"
@@ -191,6 +192,16 @@ static StatusOr<Tensor> evaluateGlobalTopk(SelectAllocOp op, Interpreter &in) {
   return counts;
 }
 
+static Status evaluateFit(SelectFitOp op, Interpreter &in) {
+  const Tensor &scores = in.tensor(op.getScores());
+  std::string along = cast<IndexSetType>(op.getOutput().getType()).getDomain().str();
+  StatusOr<Tensor> taken = fit(scores, along, countsOf(in, op.getSizes(), scores, {}),
+                               countsOf(in, op.getTotal(), scores, along),
+                               axisNames(op.getOutput().getType()).back());
+  KVCACHE_RETURN_IF_ERROR(taken.status());
+  return in.set(op.getOutput(), trimmed(*taken));
+}
+
 static Status evaluateAlloc(SelectAllocOp op, Interpreter &in) {
   const Tensor &scores = in.tensor(op.getScores());
   StatusOr<Tensor> counts = Status::badInput("unknown rule '" + op.getRule().str() + "'");
@@ -222,6 +233,9 @@ void addSelectFunctions(OpTable &table) {
   };
   table[SelectExpandOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateExpand(cast<SelectExpandOp>(op), in);
+  };
+  table[SelectFitOp::getOperationName()] = [](Operation *op, Interpreter &in) {
+    return evaluateFit(cast<SelectFitOp>(op), in);
   };
   table[SelectAllocOp::getOperationName()] = [](Operation *op, Interpreter &in) {
     return evaluateAlloc(cast<SelectAllocOp>(op), in);

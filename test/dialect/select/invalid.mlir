@@ -236,3 +236,43 @@ func.func @select_expand_c3(%s: !s, %b: !kvcache.index<page.keep:? of page>, %n:
   %0 = kvcache.select.expand %b size %n of %s : (!kvcache.index<page.keep:? of page>, index, !s) -> !i
   return
 }
+
+// -----
+
+!s = !kvcache.tensor<head:8, segment:?, f32>
+func.func @select_fit_c1(%s: !s, %n: index) {
+  // expected-error@+1 {{operand: expected axis 'token', got axes [head:8, segment:?]}}
+  %0 = kvcache.select.fit %s sizes %n total %n : (!s, index, index) -> !kvcache.index<head:8, token.keep:? of token>
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, segment:?, f32>
+!i = !kvcache.index<head:8, segment.keep:? of segment>
+func.func @select_fit_c2(%s: !s, %n: !s, %total: index) {
+  // expected-error@+1 {{sizes and total: expected integers, got '!kvcache.tensor<head:8, segment:?, f32>'}}
+  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !s, index) -> !i
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, segment:?, f32>
+!i = !kvcache.index<head:8, segment.keep:? of segment>
+func.func @select_fit_axes_c2(%s: !s, %n: !kvcache.tensor<token:?, i32>, %total: index) {
+  // expected-error@+1 {{sizes: expected axes among [head:8, segment:?], got axis 'token'}}
+  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !kvcache.tensor<token:?, i32>, index) -> !i
+  return
+}
+
+// -----
+
+!s = !kvcache.tensor<head:8, segment:?, f32>
+!n = !kvcache.tensor<segment:?, i32>
+!i = !kvcache.index<head:8, segment.keep:? of segment>
+func.func @select_fit_c3(%s: !s, %n: !n) {
+  // expected-error@+1 {{total: expected axes among [head:8], got axis 'segment'}}
+  %0 = kvcache.select.fit %s sizes %n total %n : (!s, !n, !n) -> !i
+  return
+}

@@ -32,6 +32,15 @@ func.func @sets(%s: !s, %i: !keep, %j: !drop, %b: !kvcache.index<head:Hkv, page.
   return %2 : !keep
 }
 
+// CHECK-LABEL: @items
+func.func @items(%s: !s, %n: !kvcache.tensor<token:?, i32>, %total: index, %each: !hb) {
+  // CHECK: kvcache.select.fit %{{.*}} sizes %{{.*}} total %
+  %0 = kvcache.select.fit %s sizes %n total %total : (!s, !kvcache.tensor<token:?, i32>, index) -> !keep
+  // CHECK: kvcache.select.fit %{{.*}} sizes %{{.*}} total %
+  %1 = kvcache.select.fit %s sizes %total total %each : (!s, index, !hb) -> !keep
+  return
+}
+
 // CHECK-LABEL: @shares
 func.func @shares(%w: !kvcache.tensor<layer:L, head:Hkv, f32>, %n: index, %cap: !hb) {
   // CHECK: kvcache.select.alloc proportional %{{.*}} total %{{.*}} floor %{{.*}} cap %
