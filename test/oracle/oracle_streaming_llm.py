@@ -24,7 +24,7 @@ def run(inputs, params, budget):
     p = parameters(DEFAULTS, inputs, params)
     result = {}
     for layer in layers_of(inputs):
-        cache = _ReindexedCache(layer) if p["positions"] == "cache" else RowCache(layer)
+        cache = ReindexedCache(layer) if p["positions"] == "cache" else RowCache(layer)
         _cut(cache, p["sinks"], budget)
         step_out = []
         for step in range(layer.steps):
@@ -45,7 +45,7 @@ def _cut(cache, sinks, budget):
         cache.keep(head, sinks_and_newest(len(cache.rows[head]), sinks, budget))
 
 
-class _ReindexedCache(RowCache):
+class ReindexedCache(RowCache):
     """Keys are held before RoPE and rotated to their cache index whenever they are read."""
 
     def __init__(self, layer):

@@ -4,7 +4,7 @@
 
   compare.py --kvasir build/bin/kvasir [--target reference] [--method snapkv] [--set kernel=3]
 
-Entries must be the same, but for those whose score is within 1e-5, relative, of the other side of the cut; keys, where a
+Entries (or channels) must be the same, but for those whose score is within 1e-5, relative, of the other side of the cut; keys, where a
 press moves them, agree within 1e-5 relative L2 a head. Prints a line a method and those that are not compared, with what is missing.
 """
 import argparse
@@ -20,6 +20,7 @@ sys.path.append(os.path.join(HERE, "..", "..", "oracle"))
 
 import numpy as np  # noqa: E402
 
+import extra_cases  # noqa: E402
 import parity  # noqa: E402
 from safetensors_io import METADATA, read_safetensors, write_safetensors  # noqa: E402
 
@@ -71,35 +72,40 @@ def key_differences(expected, actual):
 
 
 def compare_case(case, goldens, output, over_heads):
-    """All differences of one output file, layer by layer."""
-    layers = sum(1 for name in goldens if name.startswith(f"{case}.") and name.endswith(".scores"))
-    found = []
-    for layer in range(layers):
-        golden = f"{case}.{layer}"
-        lines = kept_differences(heads_of(goldens, f"{golden}.kept"), heads_of(output, f"layers.{layer}.indices"),
-                                 goldens[f"{golden}.scores"], goldens[f"{golden}.cut"], over_heads)
+    """All differences of one output file, layer by layer: entries, or channels whose keys are not all 0."""
+    found, layers = [], 0
+    while heads_of(goldens, f"{case}.{layers}.kept") or f"{case}.{layers}.channels" in goldens:
+        golden, layer = f"{case}.{layers}", f"layers.{layers}"
+        if f"{golden}.channels" in goldens:
+            expected = heads_of(goldens, f"{golden}.channels")
+            actual = [np.flatnonzero((keys != 0).any(axis=0)) for keys in heads_of(output, f"{layer}.k")]
+        else:
+            expected, actual = heads_of(goldens, f"{golden}.kept"), heads_of(output, f"{layer}.indices")
+        # Where nothing was ranked, nothing is a tie.
+        scores, cut = goldens.get(f"{golden}.scores"), goldens.get(f"{golden}.cut", [(0, 1)] * len(expected))
+        lines = kept_differences(expected, actual, scores, cut, over_heads)
         if not lines and f"{golden}.k" in goldens:
-            lines = key_differences(goldens[f"{golden}.k"], heads_of(output, f"layers.{layer}.k"))
-        found += [f"layer {layer}, {line}" for line in lines]
+            lines = key_differences(goldens[f"{golden}.k"], heads_of(output, f"{layer}.k"))
+        found += [f"layer {layers}, {line}" for line in lines]
+        layers += 1
     return found if layers else ["no golden of this case"]
 
 
-def input_of(model, method, folder):
-    """The path of the recorded inputs that a method reads."""
-    recorded = os.path.join(HERE, f"{model}-inputs.safetensors")
-    if method not in parity.READ_TWICE:
-        return recorded
-    inputs = read_safetensors(recorded)
-    second = read_safetensors(os.path.join(HERE, f"{model}-second-pass.safetensors"))
-    path = os.path.join(folder, f"{model}-both.safetensors")
-    write_safetensors(path, {**{k: v for k, v in second.items() if k != METADATA}, **inputs})
-    return path
+def inputs_of(model, method):
+    """The recorded inputs of a method, with the tables that belong to it."""
+    def read(file):
+        return read_safetensors(os.path.join(HERE, f"{model}-{file}.safetensors"))
+    tables = {name: read(file)[tensor] for file, tensor, name in parity.TABLES.get(method, [])}
+    return {**read("inputs"), **tables}
 
 
 def run(options, model, method, parameters, budget, folder):
     """(output tensors, error text) of one call."""
-    path = os.path.join(folder, "out.safetensors")
-    words = [options.kvasir, "apply", method, "--kv", input_of(model, method, folder), "-o", path, *budget]
+    path, given = os.path.join(folder, "out.safetensors"), os.path.join(folder, "in.safetensors")
+    inputs = inputs_of(model, method)
+    parameters, tables = extra_cases.as_called(method, parameters, inputs, inputs["layers.0.k"].shape[1])
+    write_safetensors(given, {**inputs, **tables})
+    words = [options.kvasir, "apply", method, "--kv", given, "-o", path, *budget]
     for name, value in {**parameters, **dict(setting.split("=", 1) for setting in options.set)}.items():
         words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     if options.target:
@@ -125,13 +131,11 @@ def main():
                 if not key.startswith("case."):
                     continue
                 case, press = key[5:], json.loads(text)
-                if parity.missing(case, press["press"]):
-                    absent[case] = parity.missing(case, press["press"])
+                tokens = len(goldens["ids"])
+                if parity.missing(case, tokens):
+                    absent[model, case] = parity.missing(case, tokens)
                     continue
-                method, parameters, budget = parity.RULES[press["press"]](press, len(goldens["ids"]))
-                if method in parity.NOT_SHIPPED:
-                    absent[case] = f"no method {method} yet"
-                    continue
+                method, parameters, budget = parity.RULES[press["press"]](press, tokens)
                 if options.method not in (None, method):
                     continue
                 output, error = run(options, model, method, parameters, budget, folder)
@@ -143,8 +147,8 @@ def main():
     for method, count in passed.items():
         print(f"{method}: {count} cases equal")
     if options.method is None:
-        for case, text in absent.items():
-            print(f"not compared: {case}: {text}")
+        for (model, case), text in absent.items():
+            print(f"not compared: {model} {case}: {text}")
     print(f"{'FAIL' if failed or not passed else 'PASS'} {sum(passed.values())} of {sum(passed.values()) + failed} cases")
     sys.exit(1 if failed or not passed else 0)
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Which method, parameters and budget of `kvasir apply` keep what a press of kvpress keeps. Table: one function a press.
+"""Which method, parameters and budget keep what a press of kvpress keeps. Table: one function a press.
 
 A function takes the press's settings and the number of tokens; its result is (method, parameters, words that give the
-budget). The same rules, in words, are in docs/parity.md.
+budget). Parameters are those of the method's oracle; what a call of the method says in a table instead follows from them
+(extra_cases.as_called). The same rules, in words, are in docs/parity.md.
 """
+
+LAYERS, KV_HEADS = 3, 2  # of the recorded models
 
 
 def _ratio(press):
@@ -16,6 +19,10 @@ def _window(press):
 
 def knorm(press, tokens):
     return "knorm", {}, _ratio(press)
+
+
+def knorm_rerotated(press, tokens):
+    return "knorm", {"positions": "cache"}, _ratio(press)
 
 
 def streaming(press, tokens):
@@ -35,24 +42,21 @@ def snapkv(press, tokens):
 
 
 def pyramid(press, tokens):
-    """kvpress counts the window inside the slope, from 2 m - m / beta to m / beta entries with m = T (1 - ratio); ours
-    lies on top of it, in whole numbers. The beta that gives the last layer as many entries gives the first as many."""
-    window, mean = press["window_size"], tokens * (1 - press["compression_ratio"])
-    least = mean / press["beta"]
-    if least < window:
-        return "pyramidkv", {**_window(press), "beta": 1}, ["--budget", str(max(1, round(mean)))]
-    prefix, last = int(mean) - window, round(least) - window
-    return "pyramidkv", {**_window(press), "beta": prefix // last if last else prefix + 1}, ["--budget", str(int(mean))]
+    """kvpress does not cut the mean T (1 - ratio) to a whole number before it slopes; ours does."""
+    return "pyramidkv", {**_window(press), "slope": "whole", "beta": press["beta"]}, [
+        "--budget", str(max(1, round(tokens * (1 - press["compression_ratio"]))))]
 
 
 def ada(press, tokens):
-    return "ada-snapkv", {**_window(press), "floor": 0, "normalize": False}, _ratio(press)
+    return "ada-snapkv", {**_window(press), "floor": press["alpha_safeguard"], "normalize": False,
+                          "guarantee": "force"}, _ratio(press)
 
 
 def finch(press, tokens):
     counts = "shifted" if press.get("normalize_scores", True) else "none"
-    return "finch", {"question": press["question"], "counts": counts, "chunk": press.get("chunk_length") or 0,
-                     "rerotate": press.get("rerotate_keys", True)}, _ratio(press)
+    chunks = {"chunk": press["chunk_length"]} if press.get("chunk_length") else {}
+    return "finch", {"question": press["question"], "counts": counts, "rerotate": press.get("rerotate_keys", True),
+                     **chunks}, _ratio(press)
 
 
 def kvcompose(press, tokens):
@@ -62,6 +66,18 @@ def kvcompose(press, tokens):
 
 def observed(press, tokens):
     return "observed-attention", {"normalize": True, "window": 0}, _ratio(press)
+
+
+def think(press, tokens):
+    return "think", {"ratio": press["key_channel_compression_ratio"], "window": press["window_size"], "recent": 0}, []
+
+
+def duo(press, tokens):
+    """kvpress streams in the round(ratio N) lowest of N heads; the quantile of a share between two heads does the same."""
+    heads = LAYERS * KV_HEADS
+    streaming_heads = round(heads * press["head_compression_ratio"])
+    return "duoattention", {"sinks": press["sink_size"], "recent": press["recent_size"],
+                            "sparsity": (streaming_heads - 0.5) / (heads - 1)}, []
 
 
 # By the press, as its case names it in the goldens' metadata.
@@ -76,25 +92,27 @@ RULES = {
     "FinchPress": finch,
     "KVComposePress": kvcompose,
     "ObservedAttentionPress": observed,
+    "KeyRerotationPress(KnormPress)": knorm_rerotated,
+    "DuoAttentionPress": duo,
+    "ThinKPress": think,
 }
 
-# Of these only the numpy oracle is compared.
-NOT_SHIPPED = {"finch"}
+# By the method: further inputs, as (file, its tensor, what the method calls it).
+TABLES = {
+    "kvcompose": [("second-pass", f"layers.{layer}.task.{side}", f"layers.{layer}.task.{side}")
+                  for layer in range(LAYERS) for side in "qk"],
+    "duoattention": [("kept", "duo.head_scores", "table.gates")],
+}
 
-# Of these the rows of the second pass are in the file as well.
-READ_TWICE = {"kvcompose"}
-
-# By the case or else the press: what a method would need to keep the same.
+# By the case, and the tokens where they matter: what a method would need to keep the same.
 MISSING = {
-    "pyramid-capped": "pyramidkv: a parameter for a slope that has the window inside and ends at T - window entries, for "
-                      "prompts shorter than twice the budget too",
-    "ada-safeguard": "ada-snapkv: a parameter that makes `floor` force the best entries of a head, not mix budgets",
-    "KeyRerotationPress(KnormPress)": "knorm: a parameter `positions` as streaming-llm has it",
-    "DuoAttentionPress": "no method of this kind yet: head scores from mean queries and keys",
-    "ThinKPress": "no method of this kind yet: keys without channels",
+    "finch-chunks": "finch: a context that is read in chunks",
+    ("pyramid-capped", 150): "pyramidkv: a mean that is no whole number, on a slope that is capped",
 }
+# Of these the oracle keeps the same.
+ONLY_BY_ORACLE = {"finch-chunks"}
 
 
-def missing(case, press):
+def missing(case, tokens):
     """What is missing for `case`, or None when a rule gives its settings."""
-    return MISSING.get(case) or (None if press in RULES else MISSING[press])
+    return MISSING.get(case) or MISSING.get((case, tokens))
