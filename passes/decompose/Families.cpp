@@ -319,17 +319,22 @@ void decompose(SelectTopkOp op) {
 }
 
 template <typename... Ops>
-void decomposeEach(Operation *root) {
-  (root->walk([](Ops op) { decompose(op); }), ...);
-}
+struct OpList {
+  static void decomposeEach(Operation *root) { (root->walk([](Ops op) { decompose(op); }), ...); }
+  static bool contains(Operation *op) { return isa<Ops...>(op); }
+};
+
+/// Each of them is replaced by itself: none uses another.
+using Families = OpList<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ProjectLowrankOp,
+                        ProjectHadamardOp>;
 
 } // namespace
 
 void decomposeFamilies(Operation *root) {
-  // merge.into before the rest: it uses none of them, and none uses it.
-  decomposeEach<SelectTopkOp, MergeIntoOp, ScoreNearestOp, ScoreNormOp, ProjectLowrankOp,
-                ProjectHadamardOp>(root);
+  Families::decomposeEach(root);
   decomposeStatistics(root);
 }
+
+bool isDecomposed(Operation *op) { return Families::contains(op) || isDecomposedStatistic(op); }
 
 } // namespace mlir::kvcache

@@ -13,4 +13,7 @@ namespace mlir::kvcache {
 /// quantize.encode, which kernels are emitted for.
 void decomposeFamilies(Operation *root);
 
+/// True for ops of which decomposeFamilies leaves none.
+bool isDecomposed(Operation *op);
+
 } // namespace mlir::kvcache

@@ -6,8 +6,10 @@
 #include "passes/decompose/Statistics.h"
 
 #include "dialect/AttentionTypes.h"
+#include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
 #include "dialect/MethodOps.h"
+#include "dialect/PrimitiveOps.h"
 #include "dialect/ScoreOps.h"
 
 #include "mlir/IR/Builders.h"
@@ -104,7 +106,33 @@ void decompose(AttendOp op) {
   op->erase();
 }
 
+/// Targets compute the heads of a cache apart: what runs along them is reduced afterwards.
+void reduceHeadsAfterwards(ScoreReduceOp op) {
+  SmallVector<Attribute> along;
+  llvm::copy_if(op.getAxes(), std::back_inserter(along),
+                [](Attribute axis) { return cast<StringAttr>(axis).getValue() != "head"; });
+  if (along.size() == op.getAxes().size()) {
+    return;
+  }
+  auto reduced = cast<AxisTensorType>(op.getType());
+  SmallVector<AxisAttr> axes;
+  for (AxisAttr axis : axesOf(op.getQuery())) {
+    if (axis.getName() == "head" || findAxis(reduced.getAxes(), axis.getName())) {
+      axes.push_back(axis);
+    }
+  }
+  axes.push_back(reduced.getAxes().back());
+  OpBuilder b(op.getContext());
+  b.setInsertionPointAfter(op);
+  op.setAxesAttr(b.getArrayAttr(along));
+  op.getOutput().setType(reduced.withAxes(axes));
+  auto heads = ReduceOp::create(b, op.getLoc(), reduced, op.getFnAttr(), op.getOutput(),
+                                b.getStrArrayAttr({"head"}), Value());
+  op.getOutput().replaceAllUsesExcept(heads.getOutput(), heads);
+}
+
 void decompose(ScoreReduceOp op) {
+  reduceHeadsAfterwards(op);
   if (!op.getLse()) {
     op.getLseMutable().assign(lseFor(op, op.getQuery(), op.getCache(), op.getCausal()));
   }
@@ -125,5 +153,7 @@ void decomposeStatistics(Operation *root) {
   root->walk([](ScoreAttentionOp op) { decompose(op); });
   root->walk([](ScoreReduceOp op) { decompose(op); });
 }
+
+bool isDecomposedStatistic(Operation *op) { return isa<ScoreAttentionOp>(op); }
 
 } // namespace mlir::kvcache

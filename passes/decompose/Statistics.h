@@ -12,4 +12,7 @@ namespace mlir::kvcache {
 /// log-sum-exp of an attention: of one with the same queries and cache where there is one.
 void decomposeStatistics(Operation *root);
 
+/// True for ops of which decomposeStatistics leaves none.
+bool isDecomposedStatistic(Operation *op);
+
 } // namespace mlir::kvcache

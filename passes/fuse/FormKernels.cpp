@@ -50,13 +50,16 @@ bool isAlone(Operation *op) {
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
     return reduce.getFn() == "quantile";
   }
-  return isa<TopkOp, SelectTopkOp, SelectAllocOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
+  return isa<TopkOp, SelectAllocOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
              SelectFitOp, EighOp>(op);
 }
 
 bool isReduction(Operation *op) {
   return isa<ReduceOp, ContractOp, PoolOp, ScatterOp, BlocksOp>(op);
 }
+
+/// Evaluated point by point, but how many indices come out is known only afterwards.
+bool isPredicate(Operation *op) { return isa<SelectWhereOp>(op); }
 
 using Space = llvm::StringSet<>;
 
@@ -121,7 +124,7 @@ private:
     for (Operation &op : llvm::reverse(block_)) {
       if (isAlone(&op)) {
         addRoot(&op, "it is a loop of its own and cannot be computed point by point");
-      } else if (isa<SelectWhereOp>(op)) {
+      } else if (isPredicate(&op)) {
         addRoot(&op, "how many indices it writes is known only when it has run");
         for (Value input : op.getOperands()) {
           for (AxisAttr axis : axesOf(input)) {
@@ -163,7 +166,7 @@ private:
       if (user->getBlock() != &block_) {
         return "it is used under a condition or loop, or outside of its own";
       }
-      if (!(isNest(user) || isa<SelectWhereOp>(user))) {
+      if (!(isNest(user) || isPredicate(user))) {
         return user->hasTrait<OpTrait::IsTerminator>()
                    ? "it is a result of its program"
                    : (user->getName().getStringRef() + " reads it from memory").str();
@@ -274,6 +277,8 @@ private:
 };
 
 } // namespace
+
+bool belongsInKernel(Operation *op) { return isNest(op) || isAlone(op) || isPredicate(op); }
 
 void formKernels(Operation *root, KernelBoundaries *boundaries) {
   SmallVector<Block *> blocks;

@@ -19,6 +19,9 @@ namespace mlir::kvcache {
 using KernelBoundaries = llvm::DenseMap<Operation *, std::string>;
 void formKernels(Operation *root, KernelBoundaries *boundaries = nullptr);
 
+/// True for ops that formKernels puts into kernels, whatever uses them.
+bool belongsInKernel(Operation *op);
+
 /// True for primitives that are addresses alone, no arithmetic: in a kernel they cost nothing, and
 /// save nothing.
 bool isAddressing(Operation *op);

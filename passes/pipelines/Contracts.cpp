@@ -8,13 +8,9 @@
 #include "dialect/Binding.h"
 #include "dialect/KernelOps.h"
 #include "dialect/LinearUse.h"
-#include "dialect/MergeOps.h"
 #include "dialect/MethodOps.h"
-#include "dialect/PrimitiveOps.h"
-#include "dialect/ProjectOps.h"
-#include "dialect/RowOps.h"
-#include "dialect/ScoreOps.h"
-#include "dialect/SelectOps.h"
+#include "passes/decompose/Families.h"
+#include "passes/fuse/FormKernels.h"
 
 #include "mlir/IR/Verifier.h"
 
@@ -76,8 +72,7 @@ LogicalResult checkSpecialized(MethodOp method) {
 
 LogicalResult checkDecomposed(MethodOp method) {
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
-    if (isa<ScoreAttentionOp, ScoreNormOp, ScoreNearestOp, SelectTopkOp, MergeIntoOp,
-            ProjectLowrankOp, ProjectHadamardOp>(op)) {
+    if (isDecomposed(op)) {
       return op->emitOpError("decomposed: expects primitives only");
     }
     return WalkResult::advance();
@@ -87,11 +82,7 @@ LogicalResult checkDecomposed(MethodOp method) {
 
 LogicalResult checkFused(MethodOp method) {
   WalkResult result = method.walk([&](Operation *op) -> WalkResult {
-    bool computes =
-        isa<MapOp, ReduceOp, ContractOp, PoolOp, SortOp, ScanOp, ConcatOp, BlocksOp, IotaOp,
-            SliceOp, RelabelOp, ScatterOp, TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp,
-            SelectExpandOp, SelectAllocOp, EighOp>(op);
-    if (computes && !op->getParentOfType<KernelOp>()) {
+    if (belongsInKernel(op) && !op->getParentOfType<KernelOp>()) {
       return op->emitOpError("fused: expects every tensor computation in a kernel");
     }
     return WalkResult::advance();
