@@ -39,7 +39,7 @@ LogicalResult verifyAttentionOperands(Operation *op, Value query, CacheType cach
 SmallVector<AxisAttr> rowAxesOfQuery(AxisTensorType query, CacheType cache) {
   SmallVector<AxisAttr> axes(query.getAxes());
   llvm::erase_if(axes, [&](AxisAttr axis) {
-    return static_cast<bool>(findAxis(cache.getColumn("k").getAxes(), axis.getName()));
+    return axis.getKind() != "head" && findAxis(cache.getColumn("k").getAxes(), axis.getName());
   });
   return axes;
 }
@@ -55,8 +55,11 @@ SmallVector<AxisAttr> statisticAxes(AxisTensorType query, CacheType cache, StatA
 
 SmallVector<AxisAttr> attentionOutputAxes(AxisTensorType query, CacheType cache) {
   SmallVector<AxisAttr> axes = rowAxesOfQuery(query, cache);
-  ArrayRef<AxisAttr> features = cache.getColumn("v").getAxes();
-  axes.append(features.begin(), features.end());
+  for (AxisAttr feature : cache.getColumn("v").getAxes()) {
+    if (!findAxis(axes, feature.getName())) {
+      axes.push_back(feature);
+    }
+  }
   return axes;
 }
 

@@ -12,7 +12,8 @@ def KVCache_AttendOp : KVCache_ComputeOp<"attend", [AttrSizedOperandSegments]> {
   let description = [{
     z_j = q . k_j / sqrt(D); p = softmax of z over the visible entries; out = sum_j p_j v_j, 0 when none is visible.
     `causal`: entry j is visible to a query when pos_j <= the query's position; otherwise all are. Extra axes
-    of the query (`group`) share the entries. Statistics: `sum(p, over(a), last(n))` adds p over axes of the
+    of the query (`group`) share the entries. An axis `head` among k's features is not summed over: the rows are those of all
+    heads, each reads its own values in them, and `head` counts with the query's row axes. Statistics: `sum(p, over(a), last(n))` adds p over axes of the
     query, only its last n rows with `last`; `lse` is log sum_j exp(z_j). D is the model's head dim, also where keys have
     fewer channels. `at`: only the entries of the index set are read, for each point of its other axes. `logit`: z is replaced by
     f(z, qpos, kpos, inputs) before the softmax; f has the spellings of `map`, its first arguments are z (f32) and the positions qpos and

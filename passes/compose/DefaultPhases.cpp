@@ -128,7 +128,9 @@ private:
       axes.push_back(axis("group", "", "G"));
     }
     axes.push_back(axis("query", "", "?"));
-    axes.append(column.getAxes().begin(), column.getAxes().end());
+    llvm::copy_if(column.getAxes(), std::back_inserter(axes), [](AxisAttr feature) {
+      return feature.getKind() != "head"; // of rows that all heads share
+    });
     return AxisTensorType::get(context_, axes, act());
   }
   AxisTensorType positions() {

@@ -43,8 +43,8 @@ struct AttendSpec {
   std::string name; ///< prefix of the kernels' symbols
   int64_t queryHeads = 0, kvHeads = 0, headDim = 0;
   std::vector<::kvcache::abi::ColumnLayout> columns; ///< of the store, in its order
-  int64_t k = 0, v = 1; ///< columns of keys (width Dk <= D, less than D only where they are exact)
-                        ///< and of values (width D)
+  int64_t k = 0, v = 1; ///< columns of keys (Dk <= D for each head, less than D only where they are
+                        ///< exact) and of values (D for each head)
   int64_t pos = 2;      ///< i32 column of positions; read when causal or window > 0
   bool causal = true;
   int64_t window = 0;       ///< 0: none
@@ -59,10 +59,18 @@ struct AttendSpec {
 
   AttendClauses clauses;
   int64_t sharers = 1; ///< heads of kvHeads that read the same head of the store
+  bool sharesRows = false; ///< the store has one head, whose rows of K and V hold the values of all KV
+                           ///< heads, one head after the other
 
   int64_t group() const { return queryHeads / kvHeads; }
+  /// KV heads whose values lie in one row.
+  int64_t headsOfRow() const { return sharesRows ? kvHeads / sharers : 1; }
+  /// The extent of a grid over kvHeads.
+  std::string headGrid() const {
+    return sharers == 1 && !sharesRows ? "heads" : std::to_string(kvHeads);
+  }
   /// Channels of keys and queries, and the same rounded up to whole vectors.
-  int64_t keyDim() const { return keys().width; }
+  int64_t keyDim() const { return keys().width / headsOfRow(); }
   int64_t paddedKeyDim() const { return (keyDim() + lanes - 1) / lanes * lanes; }
   /// D rounded up to whole vectors.
   int64_t paddedDim() const { return (headDim + lanes - 1) / lanes * lanes; }

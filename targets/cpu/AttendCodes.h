@@ -55,8 +55,8 @@ struct LaneSums {
 };
 
 /// Keys and values tiled over channels, whose rows are whole words and whose groups are whole
-/// words.
-bool canReadWords(const ::kvcache::abi::ColumnLayout &column);
+/// words; not in parts of rows, as of rows that heads share.
+bool canReadWords(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
 std::unique_ptr<AttendLogitLeaf> makeWordLogitLeaf(AttendContext &ctx, SegmentAccess segment,
                                                    Value queries,
                                                    std::vector<std::function<void()>> &prepare);
@@ -71,8 +71,8 @@ std::unique_ptr<AttendValueLeaf> makeWordValueLeaf(AttendContext &ctx, SegmentAc
 void orderWordSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref,
                    int64_t from, int64_t to);
 
-/// Codes tiled over tokens.
-bool canReadTokenWords(const ::kvcache::abi::ColumnLayout &column);
+/// Codes tiled over tokens, of whole rows.
+bool canReadTokenWords(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
 std::unique_ptr<AttendLogitLeaf> makeTokenLogitLeaf(AttendContext &ctx, SegmentAccess segment,
                                                     Value queries);
 /// Accumulates in channel order from word `offset` of each head of ctx.sums on.

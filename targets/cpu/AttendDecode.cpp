@@ -42,6 +42,10 @@ private:
   void storePartial();
   template <typename Leaf>
   void forLeaf(Leaf &leaf, SegmentAccess segment, Value tileStart, Value end);
+  SegmentAccess positions() {
+    return store_.segment(spec_.pos, ::kvcache::abi::SegmentKind::Exact,
+                          storeHeadOf(k_, spec_, ctx_.head));
+  }
   Value queryHead(Value g) { return k_.add(k_.mul(head_, spec_.group()), g); }
   /// Number of this row and a query head, in units of the outputs' head rows.
   Value headRow(Value g) { return k_.add(k_.mul(row_, spec_.queryHeads), queryHead(g)); }
@@ -72,7 +76,7 @@ LogicalResult DecodeEmitter::emit(ArrayRef<std::string> names) {
   ctx_.head = spec_.sharers == 1 ? head_ : k_.floorDiv(head_, spec_.sharers);
   split_ = coordinates[2];
   clauses_.begin(names);
-  Value entries = store_.rows(ctx_.head);
+  Value entries = store_.rows(storeHeadOf(k_, spec_, ctx_.head));
   if (spec_.clauses.choosesEntries()) {
     entries = clauses_.chosenCount(queryHead(k_.index(0)), row_);
     ctx_.rowAt = [this](Value place) {
@@ -148,7 +152,7 @@ void DecodeEmitter::emitMasks(Value tileStart, Value end) {
   if (spec_.readsKeyPositions() && ctx_.rowAt) {
     loadChosenPositions(tileStart, end);
   } else if (spec_.readsKeyPositions()) {
-    positions = store_.segment(spec_.pos, ::kvcache::abi::SegmentKind::Exact, ctx_.head);
+    positions = this->positions();
     page = store_.page(positions, tileStart);
   }
   if (spec_.readsQueryPositions()) {
@@ -175,8 +179,7 @@ void DecodeEmitter::emitMasks(Value tileStart, Value end) {
 }
 
 void DecodeEmitter::loadChosenPositions(Value tileStart, Value end) {
-  SegmentAccess positions =
-      store_.segment(spec_.pos, ::kvcache::abi::SegmentKind::Exact, ctx_.head);
+  SegmentAccess positions = this->positions();
   k_.forLoop(tileStart, k_.min(end, k_.add(tileStart, attendTile)), k_.index(1), [&](Value place) {
     Value address = store_.element(positions, ctx_.rowAt(place), k_.index(0));
     Value position = store_.loadScalar(address, ElementType::I32);
@@ -301,7 +304,7 @@ FailureOr<EmittedKernel> mlir::kvcache::cpu::emitAttendDecode(ModuleOp module,
     kernel.words.push_back("capacity");
   }
   llvm::append_range(kernel.words, spec.clauses.words);
-  kernel.grid = {"rows", spec.sharers == 1 ? "heads" : std::to_string(spec.kvHeads), "splits"};
+  kernel.grid = {"rows", spec.headGrid(), "splits"};
   KernelBuilder k(module, kernel.name, kernel.args);
   if (failed(DecodeEmitter(k, spec).emit(kernel.words))) {
     return failure();

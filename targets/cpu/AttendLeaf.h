@@ -28,7 +28,7 @@ struct AttendContext {
   KernelBuilder &k;
   const AttendSpec &spec;
   StoreAccess &store;
-  Value head;    ///< KV head
+  Value head;    ///< KV head of the model
   Value queries; ///< f32 [G][Dkp]: q / sqrt(D), zero-padded
   Value tile;    ///< f32 [G][attendTileStride]: logits, then probabilities, of the tile's rows
   Value sums;    ///< f32 [G][sumsStride]: what the value leaves accumulate
@@ -37,6 +37,13 @@ struct AttendContext {
   /// for rows, and read what lies in their segment.
   std::function<Value(Value place)> rowAt;
 };
+
+/// The head of the store that holds the rows of a KV head.
+Value storeHeadOf(KernelBuilder &k, const AttendSpec &spec, Value kvHead);
+/// The rows of K or V of a KV head; of rows that heads share, the head's part. Coefficients of a factor
+/// are whole rows.
+SegmentAccess attendSegment(StoreAccess &store, const AttendSpec &spec, int64_t column,
+                            ::kvcache::abi::SegmentKind kind, Value kvHead);
 
 /// Uninitialised stack scratch of n f32, as memref<?xf32>. To be called outside loops.
 Value attendScratch(KernelBuilder &k, int64_t n);
@@ -64,8 +71,8 @@ public:
   virtual void emit(Value lo, Value hi, Value tileStart) = 0;
 };
 
-/// Rows [tileStart, tileStart + count) of K or V (its exact rows) to `scratch` f32 [count][Dp], Dp the column's; keys of a rope view
-/// rotated by the kernel's argument "rope".
+/// Rows [tileStart, tileStart + count) of K or V of a KV head (its exact rows) to `scratch` f32 [count][Dp], Dp that of the
+/// column and head; keys of a rope view rotated by the kernel's argument "rope".
 void widenAttendRows(StoreAccess &store, const AttendSpec &spec, int64_t column, Value head,
                      Value tileStart, Value count, Value scratch);
 

@@ -47,18 +47,37 @@ int64_t AttendSpec::partialWidth() const {
   if (layout.rank > 0) {
     return exact + paddedWidth(layout.rank) + lanes;
   }
-  if (layout.affine() && canReadWords(layout)) {
+  if (layout.affine() && canReadWords(*this, layout)) {
     return exact + wordSumsWidth(layout);
   }
   return layout.rotated ? 2 * exact : exact;
 }
 
+/// Why a column cannot be attended over; keys may be `narrower` than the head dim.
+static std::string whyNotRows(const AttendSpec &spec, const ColumnLayout &layout, bool narrower) {
+  int64_t heads = spec.headsOfRow(), width = heads * spec.headDim;
+  if (layout.width != width && !(narrower && layout.width % heads == 0)) {
+    std::string of = heads > 1 ? " (" + std::to_string(heads) + " heads of " +
+                                     std::to_string(spec.headDim) + ")"
+                               : "";
+    return "expected " + std::to_string(width) + " values per row of K and V" + of + ", got " +
+           std::to_string(layout.width);
+  }
+  if (!spec.sharesRows) {
+    return "";
+  }
+  if (layout.rotated) {
+    return "expected rows that no rotation mixes across heads: each head reads its part of a row";
+  }
+  return layout.affine() ? StoreAccess::whyNotInParts(layout, spec.headDim) : "";
+}
+
 std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
   bool fewer = spec.keyDim() < spec.headDim && !spec.keys().coded && !spec.ropeView;
   for (const ColumnLayout *layout : {&spec.keys(), &spec.values()}) {
-    if (layout->width != spec.headDim && !(fewer && layout == &spec.keys())) {
-      return "expected " + std::to_string(spec.headDim) + " values per row of K and V, got " +
-             std::to_string(layout->width);
+    std::string why = whyNotRows(spec, *layout, fewer && layout == &spec.keys());
+    if (!why.empty()) {
+      return why;
     }
   }
   if (spec.clauses.choosesEntries() && (spec.keys().coded || spec.values().coded)) {
@@ -76,6 +95,21 @@ std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
            std::to_string(spec.headDim) + " values, " + (spec.keys().coded ? "coded" : "dense");
   }
   return "";
+}
+
+Value mlir::kvcache::cpu::storeHeadOf(KernelBuilder &k, const AttendSpec &spec, Value kvHead) {
+  return spec.sharesRows ? k.index(0) : kvHead;
+}
+
+SegmentAccess mlir::kvcache::cpu::attendSegment(StoreAccess &store, const AttendSpec &spec,
+                                                int64_t column, SegmentKind kind, Value kvHead) {
+  const ColumnLayout &layout = spec.columns[static_cast<size_t>(column)];
+  SegmentAccess segment =
+      store.segment(column, kind, storeHeadOf(store.kernel(), spec, kvHead));
+  bool coefficients = kind == SegmentKind::Coded && layout.rank > 0;
+  return spec.sharesRows && !coefficients
+             ? store.part(segment, kvHead, layout.width / spec.headsOfRow())
+             : segment;
 }
 
 /// The leaf of coded keys, and what has to be computed from the queries first.
@@ -98,13 +132,13 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
     queries = attendScratch(k, group * ctx.spec.paddedDim());
     leaves.prepare.push_back([&ctx, queries] { rotateAttendQueries(ctx, queries); });
   }
-  if (canReadWords(layout)) {
+  if (canReadWords(ctx.spec, layout)) {
     leaves.logits.push_back({segment, makeWordLogitLeaf(ctx, segment, queries, leaves.prepare)});
-  } else if (canReadTokenWords(layout)) {
+  } else if (canReadTokenWords(ctx.spec, layout)) {
     leaves.logits.push_back({segment, makeTokenLogitLeaf(ctx, segment, queries)});
   } else {
     leaves.logits.push_back(
-        {segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment), queries)});
+        {segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment, ctx.spec.headDim), queries)});
   }
 }
 
@@ -118,16 +152,16 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
         {segment, makeWeightSumLeaf(ctx, behindExact + paddedWidth(layout.rank))});
     return;
   }
-  if (canReadWords(layout)) {
+  if (canReadWords(ctx.spec, layout)) {
     leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, behindExact)});
     return;
   }
   int64_t offset = layout.rotated ? behindExact : 0;
-  if (canReadTokenWords(layout)) {
+  if (canReadTokenWords(ctx.spec, layout)) {
     leaves.values.push_back({segment, makeTokenValueLeaf(ctx, segment, offset)});
   } else {
     leaves.values.push_back(
-        {segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment), offset)});
+        {segment, makeRowValueLeaf(ctx, makeCodesLoader(ctx, segment, ctx.spec.headDim), offset)});
   }
 }
 
@@ -137,7 +171,7 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
   ctx.sumsStride = spec.partialWidth();
   for (SegmentKind kind : {SegmentKind::Sinks, SegmentKind::Coded, SegmentKind::Exact}) {
     if (ctx.store.hasSegment(spec.k, kind)) {
-      SegmentAccess segment = ctx.store.segment(spec.k, kind, ctx.head);
+      SegmentAccess segment = attendSegment(ctx.store, spec, spec.k, kind, ctx.head);
       if (kind == SegmentKind::Coded) {
         addCodedKeys(ctx, segment, leaves);
       } else {
@@ -147,7 +181,7 @@ AttendLeaves mlir::kvcache::cpu::makeAttendLeaves(AttendContext &ctx) {
       }
     }
     if (spec.wantsOut && ctx.store.hasSegment(spec.v, kind)) {
-      SegmentAccess segment = ctx.store.segment(spec.v, kind, ctx.head);
+      SegmentAccess segment = attendSegment(ctx.store, spec, spec.v, kind, ctx.head);
       if (kind == SegmentKind::Coded) {
         addCodedValues(ctx, segment, leaves);
       } else {

@@ -147,7 +147,7 @@ void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec 
   if (spec.values().rank > 0) {
     addFactor(k, spec, joined, kvHead);
   }
-  bool isInWords = spec.values().affine() && canReadWords(spec.values());
+  bool isInWords = spec.values().affine() && canReadWords(spec, spec.values());
   if (!isInWords && !spec.values().rotated) {
     return;
   }

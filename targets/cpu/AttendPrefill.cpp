@@ -82,7 +82,7 @@ private:
   int64_t width_;      ///< lanes of a block: vector head * rowVectors_ + i, 16 query rows each
   ClauseEmitter clauses_;
   Value firstRow_, firstHead_; ///< of the block
-  Value rows_, head_, stored_;
+  Value rows_, head_, storeHead_, stored_;
   Value queries_;                     ///< f32 [Dkp][width]: q / sqrt(D)
   Value tile_;                        ///< f32 [64][Dp]: keys, then values, of the tile
   Value p_;                           ///< f32 [64][width]: logits, then probabilities
@@ -99,7 +99,8 @@ LogicalResult PrefillEmitter::emit(ArrayRef<std::string> names) {
   Value blocks = k_.scalarIndex(words, 1);
   SmallVector<Value> coordinates = k_.splitTask({k_.index(spec_.kvHeads), blocks});
   head_ = coordinates[0];
-  stored_ = store_.rows(head_);
+  storeHead_ = storeHeadOf(k_, spec_, head_);
+  stored_ = store_.rows(storeHead_);
   int64_t dim = spec_.paddedDim();
   queries_ = attendScratch(k_, spec_.paddedKeyDim() * width_);
   tile_ = attendScratch(k_, attendTile * std::max(dim, spec_.paddedKeyDim()));
@@ -169,7 +170,7 @@ void PrefillEmitter::transposeQueries(Value firstRow, Value firstHead) {
 
 /// Whether a row of the block sees a row of the tile.
 Value PrefillEmitter::isNeeded(Value tileStart, Value count) {
-  SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, head_);
+  SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, storeHead_);
   Value page = store_.page(segment, tileStart), least, largest;
   for (int64_t i = 0; i < attendTile / lanes; ++i) {
     Value at = k_.add(tileStart, i * lanes);
@@ -262,7 +263,7 @@ Value PrefillEmitter::changedLogit(Value logit, Value position, Value entry, int
 void PrefillEmitter::emitSoftmax(Value tileStart, Value count) {
   Value positions;
   if (spec_.readsKeyPositions()) {
-    SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, head_);
+    SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, storeHead_);
     positions =
         k_.typedAt(store_.arena(), store_.unit(segment, ::kvcache::abi::PlaneRole::Rows, tileStart),
                    ElementType::I32);
@@ -400,7 +401,7 @@ FailureOr<EmittedKernel> mlir::kvcache::cpu::emitAttendPrefill(ModuleOp module,
   kernel.args.push_back(KernelArg::scalars("scalars"));
   kernel.words = {"rows", "blocks"};
   llvm::append_range(kernel.words, spec.clauses.words);
-  kernel.grid = {"heads", "blocks"};
+  kernel.grid = {spec.headGrid(), "blocks"};
   kernel.blockRows = spec.prefillRows();
   KernelBuilder k(module, kernel.name, kernel.args);
   if (failed(PrefillEmitter(k, spec).emit(kernel.words))) {

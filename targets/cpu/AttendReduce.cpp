@@ -84,7 +84,7 @@ private:
   const AttendSpec &spec_;
   StoreAccess store_;
   NestBody nest_;
-  Value first_, end_, rows_, capacity_, head_;
+  Value first_, end_, rows_, capacity_, head_, storeHead_;
   Value tile_, transposed_, tileStart_, count_;
   SmallVector<Value> positions_;
 };
@@ -100,26 +100,27 @@ LogicalResult ReduceEmitter::emit(ArrayRef<std::string> names) {
   }
   SmallVector<Value> coordinates = k_.splitTask({k_.index(spec_.kvHeads), blocks});
   head_ = coordinates[0];
+  storeHead_ = storeHeadOf(k_, spec_, head_);
   if (!reduce_.fromLogits) {
     tile_ = attendScratch(k_, attendTile * spec_.paddedKeyDim());
     transposed_ = attendScratch(k_, attendTile * spec_.paddedKeyDim());
     clearScratch(k_, tile_, attendTile * spec_.paddedKeyDim());
   }
-  k_.forLoop(k_.mul(coordinates[1], attendTile), store_.rows(head_), k_.mul(blocks, attendTile),
+  k_.forLoop(k_.mul(coordinates[1], attendTile), store_.rows(storeHead_), k_.mul(blocks, attendTile),
              [&](Value tileStart) { emitTile(tileStart); });
   return failure(nest_.failed());
 }
 
 void ReduceEmitter::emitTile(Value tileStart) {
   tileStart_ = tileStart;
-  count_ = k_.min(k_.sub(store_.rows(head_), tileStart), k_.index(attendTile));
+  count_ = k_.min(k_.sub(store_.rows(storeHead_), tileStart), k_.index(attendTile));
   if (!reduce_.fromLogits) {
     widenAttendRows(store_, spec_, spec_.k, head_, tileStart, count_, tile_);
     transposeTile();
   }
   positions_.clear();
   if (reduce_.readsPositions()) {
-    SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, head_);
+    SegmentAccess segment = store_.segment(spec_.pos, SegmentKind::Exact, storeHead_);
     Value page = store_.page(segment, tileStart);
     for (int64_t i = 0; i < tileVectors; ++i) {
       positions_.push_back(store_.loadRows16(segment, k_.add(tileStart, i * lanes), page));
@@ -373,7 +374,7 @@ FailureOr<EmittedKernel> mlir::kvcache::cpu::emitAttendReduce(ModuleOp module,
   kernel.args.push_back(KernelArg::scalars("scalars"));
   kernel.words = {"first", "end", "capacity", "blocks"};
   kernel.words.insert(kernel.words.end(), spec.inputWords.begin(), spec.inputWords.end());
-  kernel.grid = {"heads", "blocks"};
+  kernel.grid = {spec.attend.headGrid(), "blocks"};
   kernel.blockRows = attendTile;
   KernelBuilder k(module, kernel.name, kernel.args);
   if (failed(ReduceEmitter(k, spec).emit(kernel.words))) {

@@ -18,6 +18,9 @@ public:
     return loadChannels(row, ahead, piece.start, piece.size);
   }
   void prefetch(const AttendRow &row, int64_t rows, ArrayRef<ChannelChunk> pieces) override {
+    if (segment_.firstValue) {
+      return; // between two parts lie those of other heads, which nobody asked for
+    }
     int64_t elemBytes = rowBytes() / width_, first = pieces.front().start * elemBytes;
     int64_t bytes =
         (pieces.back().start + pieces.back().size) * elemBytes - first + (rows - 1) * rowBytes();
@@ -30,9 +33,13 @@ protected:
   int64_t rowBytes() const { return segment_.layout->plane(PlaneRole::Rows)->bytesPerUnit; }
   Value loadChannels(const AttendRow &row, int64_t ahead, int64_t start, int64_t size) {
     Value address = ctx_.store.unit(segment_, PlaneRole::Rows, row.row, row.page);
-    Value typed =
-        k_.typedAt(ctx_.store.arena(), address, segment_.layout->plane(PlaneRole::Rows)->elem);
-    return k_.loadF32(typed, k_.index(ahead * width_ + start), pieceMask(size));
+    const auto &plane = *segment_.layout->plane(PlaneRole::Rows);
+    Value typed = k_.typedAt(ctx_.store.arena(), address, plane.elem);
+    Value at = k_.index(ahead * rowBytes() / ::kvcache::abi::bytesOf(plane.elem) + start);
+    if (segment_.firstValue) {
+      at = k_.add(segment_.firstValue, at);
+    }
+    return k_.loadF32(typed, at, pieceMask(size));
   }
   Value pieceMask(int64_t size) {
     return size == lanes ? Value() : k_.tailMask(k_.index(0), k_.index(size));
@@ -83,6 +90,9 @@ public:
     return k_.shuffle(values, k_.splatF32(0, 1), which);
   }
   void prefetch(const AttendRow &row, int64_t rows, ArrayRef<ChannelChunk> pieces) override {
+    if (segment_.firstValue) {
+      return;
+    }
     for (PlaneRole role : {PlaneRole::Codes, PlaneRole::Scales, PlaneRole::Zeros}) {
       if (const auto *plane = segment_.layout->plane(role); plane && pieces.front().start == 0) {
         prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row.row, row.nextPage),
@@ -105,7 +115,7 @@ mlir::kvcache::cpu::makeRopeLoader(AttendContext &ctx, SegmentAccess segment, in
 }
 
 std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeCodesLoader(AttendContext &ctx,
-                                                                     SegmentAccess segment) {
-  int64_t width = segment.column->width;
+                                                                     SegmentAccess segment,
+                                                                     int64_t width) {
   return std::make_unique<CodesLoader>(ctx, segment, width, channelChunks(width));
 }

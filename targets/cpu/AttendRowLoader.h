@@ -24,7 +24,7 @@ public:
   virtual ~AttendRowLoader() = default;
 
   const SegmentAccess &segment() const { return segment_; }
-  /// Values per row.
+  /// Values per row that are read.
   int64_t width() const { return width_; }
   /// The pieces a row is read in; together all channels, none twice.
   const std::vector<ChannelChunk> &pieces() const { return pieces_; }
@@ -42,13 +42,14 @@ protected:
   std::vector<ChannelChunk> pieces_;
 };
 
-/// Rows of the plane `Rows`: exact rows, or coefficients of a factor.
+/// Rows of the plane `Rows`, `width` values of each: exact rows, or coefficients of a factor.
 std::unique_ptr<AttendRowLoader> makeDenseLoader(AttendContext &ctx, SegmentAccess segment,
                                                  int64_t width);
 /// Exact rows of keys held before RoPE, turned to their row number by the argument `rope`.
 std::unique_ptr<AttendRowLoader> makeRopeLoader(AttendContext &ctx, SegmentAccess segment,
                                                 int64_t width);
-/// Affine codes of either tile axis, decoded.
-std::unique_ptr<AttendRowLoader> makeCodesLoader(AttendContext &ctx, SegmentAccess segment);
+/// Affine codes of either tile axis, decoded, `width` values of each row.
+std::unique_ptr<AttendRowLoader> makeCodesLoader(AttendContext &ctx, SegmentAccess segment,
+                                                 int64_t width);
 
 } // namespace mlir::kvcache::cpu

@@ -17,8 +17,8 @@ using ::kvcache::abi::PlaneLayout;
 using ::kvcache::abi::PlaneRole;
 using ::kvcache::abi::TileAxis;
 
-bool mlir::kvcache::cpu::canReadTokenWords(const ColumnLayout &column) {
-  return column.tileAxis == TileAxis::Token &&
+bool mlir::kvcache::cpu::canReadTokenWords(const AttendSpec &spec, const ColumnLayout &column) {
+  return !spec.sharesRows && column.tileAxis == TileAxis::Token &&
          (column.bits == 2 || column.bits == 4 || column.bits == 8);
 }
 

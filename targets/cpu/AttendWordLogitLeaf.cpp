@@ -19,8 +19,8 @@ using ::kvcache::abi::PlaneLayout;
 using ::kvcache::abi::PlaneRole;
 using ::kvcache::abi::TileAxis;
 
-bool mlir::kvcache::cpu::canReadWords(const ColumnLayout &column) {
-  if (column.tileAxis != TileAxis::Channel || !column.tiles.empty() ||
+bool mlir::kvcache::cpu::canReadWords(const AttendSpec &spec, const ColumnLayout &column) {
+  if (spec.sharesRows || column.tileAxis != TileAxis::Channel || !column.tiles.empty() ||
       (column.bits != 2 && column.bits != 4 && column.bits != 8) ||
       column.width * column.bits % 32 != 0) {
     return false;

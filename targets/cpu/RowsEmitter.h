@@ -59,16 +59,17 @@ EmittedKernel emitCompact(ModuleOp module, StringRef name,
 EmittedKernel emitSetColumn(ModuleOp module, StringRef name,
                             ArrayRef<::kvcache::abi::ColumnLayout> columns, int64_t column);
 
-/// Why a column cannot be read; empty when it can.
-std::string whyNotRead(const ::kvcache::abi::ColumnLayout &column, bool ropeView);
+/// Why a column cannot be read; empty when it can. `ropeDim`: values of a head that RoPE turns, 0
+/// without.
+std::string whyNotRead(const ::kvcache::abi::ColumnLayout &column, int64_t ropeDim);
 
 /// Rows of one column as a reader sees them, to out [H, capacity, width] f32 (i32 for a column of
-/// integers): codes decoded, rotation undone, factor multiplied out; `ropeView` rotates each row to
-/// its row number. Entries of `out` behind the rows of a head stay. Arguments: store, basis f32 [H,
-/// width, rank] and mean f32 [H, width] (factor), ropeTable f32 [rows, width] (ropeView: cos of
-/// width / 2 angles, then sin), out, scalars {capacity, blocks}. Grid: heads, blocks.
+/// integers): codes decoded, rotation undone, factor multiplied out; each `ropeDim` values of a row
+/// rotated to its row number (0: none). Entries of `out` behind the rows of a head stay. Arguments: store, basis f32 [H,
+/// width, rank] and mean f32 [H, width] (factor), ropeTable f32 [rows, ropeDim] (ropeDim > 0:
+/// cos of ropeDim / 2 angles, then sin), out, scalars {capacity, blocks}. Grid: heads, blocks.
 EmittedKernel emitRead(ModuleOp module, StringRef name,
                        ArrayRef<::kvcache::abi::ColumnLayout> columns, int64_t column,
-                       bool ropeView = false);
+                       int64_t ropeDim = 0);
 
 } // namespace mlir::kvcache::cpu

@@ -14,14 +14,15 @@ namespace abi = ::kvcache::abi;
 /// Rows of a task's block when it decodes rows.
 static constexpr int64_t readBlockRows = 64;
 
-std::string mlir::kvcache::cpu::whyNotRead(const abi::ColumnLayout &column, bool ropeView) {
+std::string mlir::kvcache::cpu::whyNotRead(const abi::ColumnLayout &column, int64_t ropeDim) {
   if (column.affine() && column.width > maxUnrolledWidth) {
     return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " +
            std::to_string(column.width);
   }
-  if (ropeView && (column.width % 2 != 0 || !isFloatElement(column.exactElem))) {
-    return "expected an even number of floats per row under rope, got " +
-           std::to_string(column.width);
+  if (ropeDim > 0 && (ropeDim % 2 != 0 || column.width % ropeDim != 0 ||
+                      !isFloatElement(column.exactElem))) {
+    return "expected rows of an even number of floats per head under rope, got " +
+           std::to_string(column.width) + " in heads of " + std::to_string(ropeDim);
   }
   return {};
 }
@@ -94,14 +95,14 @@ struct Reader {
 
 EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name,
                                            ArrayRef<abi::ColumnLayout> columns, int64_t column,
-                                           bool ropeView) {
+                                           int64_t ropeDim) {
   const abi::ColumnLayout &layout = columns[column];
   std::vector<KernelArg> args{KernelArg::store("store")};
   if (layout.rank > 0) {
     args.push_back(KernelArg::buffer("basis", abi::ElementType::F32));
     args.push_back(KernelArg::buffer("mean", abi::ElementType::F32));
   }
-  if (ropeView) {
+  if (ropeDim > 0) {
     args.push_back(KernelArg::buffer("ropeTable", abi::ElementType::F32));
   }
   args.push_back(KernelArg::buffer(
@@ -122,10 +123,14 @@ EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name,
                        if (layout.coded) {
                          reader.readCoded(lo, hi);
                        }
-                       if (ropeView) {
+                       if (ropeDim > 0) {
                          k.forLoop(lo, hi, k.index(1), [&](Value row) {
-                           rotateStoredRow(k, reader.out, reader.outBase(row), k.arg("ropeTable"),
-                                           row, layout.width);
+                           Value base = reader.outBase(row);
+                           k.forLoop(base, k.add(base, layout.width), k.index(ropeDim),
+                                     [&](Value at) {
+                                       rotateStoredRow(k, reader.out, at, k.arg("ropeTable"), row,
+                                                       ropeDim);
+                                     });
                          });
                        }
                      });

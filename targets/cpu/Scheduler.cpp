@@ -38,6 +38,14 @@ void ScheduleContext::needQueryRows(int64_t rows) {
   executable.setNeededQueryRows(rows < 0 || needed < 0 ? -1 : std::max(needed, rows));
 }
 
+bool StorePlace::sharesRows() const {
+  auto startsWithHeads = [&](StringRef name) {
+    ColumnAttr column = type.getColumn(name);
+    return column && column.getAxes().size() == 2 && column.getAxes()[0].getKind() == "head";
+  };
+  return type.getRows().size() == 1 && startsWithHeads("k") && startsWithHeads("v");
+}
+
 AxisPlace StorePlace::tokenAxis(Extent rows) const {
   AxisPlace place{rows, -1, ragged ? index : -1, {}};
   for (AxisAttr axis : ragged ? type.getRows().drop_back() : ArrayRef<AxisAttr>()) {

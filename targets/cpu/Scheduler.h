@@ -66,6 +66,8 @@ struct StorePlace {
   bool isRopeView(int column) const;
   /// The token axis of this store, `rows` being its largest row count.
   AxisPlace tokenAxis(Extent rows) const;
+  /// Whether one list of rows holds K and V of all heads, one head after the other.
+  bool sharesRows() const;
 };
 
 /// A named result that crosses to later programs of the end of a prompt, as one layer has it.

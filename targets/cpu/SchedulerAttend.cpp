@@ -153,6 +153,7 @@ AttendSpec Scheduler::describe(AttendOp op, const StorePlace &store, bool decode
   spec.pos = store.column("pos");
   spec.causal = op.getCausal();
   spec.window = op.getCausal() ? context_.geometry.slidingWindow : 0;
+  spec.sharesRows = store.sharesRows();
   spec.ropeView = ropeViews_.contains(op.getCache());
   spec.accumulators = context_.wideRegisters ? 16 : 4;
   spec.wantsOut = op.getOutput() == out_ || !op.getOutput().use_empty();

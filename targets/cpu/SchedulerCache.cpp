@@ -212,13 +212,13 @@ LogicalResult Scheduler::commit(const StorePlace &store) {
 
 LogicalResult Scheduler::readColumn(const StorePlace &store, StringRef name) {
   int column = store.column(name);
-  bool ropeView = store.isRopeView(column);
-  std::string why = whyNotRead(store.layouts[column], ropeView);
+  int64_t ropeDim = store.isRopeView(column) ? context_.geometry.headDim : 0;
+  std::string why = whyNotRead(store.layouts[column], ropeDim);
   if (!why.empty()) {
     return context_.method.emitError() << "column '" << name << "': " << why;
   }
   EmittedKernel kernel =
-      emitRead(context_.kernels, kernelName("read_" + name.str()), store.layouts, column, ropeView);
+      emitRead(context_.kernels, kernelName("read_" + name.str()), store.layouts, column, ropeDim);
   Extent rows = builder_.storeRows(store.index);
   KernelOperands operands;
   operands.heads = store.heads;
@@ -229,7 +229,7 @@ LogicalResult Scheduler::readColumn(const StorePlace &store, StringRef name) {
   operands.words["capacity"] = rows;
   operands.words["blocks"] = Extent::of(eventBlocks);
   factorOperands(store, name, operands, "basis", "mean");
-  if (ropeView) {
+  if (ropeDim > 0) {
     operands.buffers["ropeTable"] = ropeTable(store);
   }
   builder_.launch(kernel, operands, {"kvcache.column"}, "read");

@@ -6,6 +6,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
+#include <optional>
+
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
 namespace abi = ::kvcache::abi;
@@ -57,7 +59,61 @@ SegmentAccess StoreAccess::segment(int64_t column, abi::SegmentKind kind, Value 
   Value headCount = heads();
   Value record = k_.add(k_.add(headCount, 2), k_.mul(k_.add(k_.mul(headCount, number), head), 3));
   return {&layout, segment, viewWord(record), viewWord(k_.add(record, 1)),
-          viewWord(k_.add(record, 2))};
+          viewWord(k_.add(record, 2)), Value(), Value()};
+}
+
+/// Groups of the parts of a row: those of part p are those of part 0, moved by p / every * groups.
+struct PartGroups {
+  int64_t every, groups;
+};
+
+static std::optional<PartGroups> partGroups(const abi::ColumnLayout &column, int64_t width) {
+  PartGroups step{column.width / width, 0};
+  for (int64_t part = 1; part < column.width / width && step.groups == 0; ++part) {
+    step = {part, column.groupOf(part * width) - column.groupOf(0)};
+  }
+  for (int64_t value = 0; value < column.width; ++value) {
+    int64_t part = value / width;
+    if (column.groupOf(value) != column.groupOf(value % width) + part / step.every * step.groups) {
+      return std::nullopt;
+    }
+  }
+  return step;
+}
+
+std::string StoreAccess::whyNotInParts(const abi::ColumnLayout &column, int64_t width) {
+  std::string got = std::to_string(column.width) + " values in parts of " + std::to_string(width);
+  if (width < 1 || column.width % width != 0) {
+    return "expected rows of whole parts, got " + got;
+  }
+  if (!column.affine() || column.tileAxis == abi::TileAxis::Token) {
+    return "";
+  }
+  if (width * column.bits % 8 != 0) {
+    return "expected parts of whole bytes of codes, got " + got + " with " +
+           std::to_string(column.bits) + " bits each";
+  }
+  if (!partGroups(column, width)) {
+    return "expected the groups of every part to be like those of the first, got " + got +
+           " with groups of " + std::to_string(column.tile);
+  }
+  return "";
+}
+
+SegmentAccess StoreAccess::part(SegmentAccess segment, Value number, int64_t width) {
+  const abi::ColumnLayout &column = *segment.column;
+  segment.firstValue = k_.mul(number, width);
+  if (column.affine() && column.tileAxis == abi::TileAxis::Channel) {
+    PartGroups step = *partGroups(column, width);
+    segment.firstGroup = k_.mul(k_.floorDiv(number, step.every), step.groups);
+  }
+  return segment;
+}
+
+Value StoreAccess::atPart(const SegmentAccess &segment, Value address, int64_t bits) {
+  return segment.firstValue
+             ? k_.add(address, k_.floorDiv(k_.mul(segment.firstValue, bits), 8))
+             : address;
 }
 
 Value StoreAccess::page(const SegmentAccess &segment, Value row) {
@@ -99,7 +155,8 @@ Value StoreAccess::unit(const SegmentAccess &segment, abi::PlaneRole role, Value
 
 Value StoreAccess::element(const SegmentAccess &segment, Value row, Value channel) {
   int64_t bytes = abi::bytesOf(segment.layout->plane(abi::PlaneRole::Rows)->elem);
-  return k_.add(unit(segment, abi::PlaneRole::Rows, row), k_.mul(channel, bytes));
+  Value rowAt = atPart(segment, unit(segment, abi::PlaneRole::Rows, row), 8 * bytes);
+  return k_.add(rowAt, k_.mul(channel, bytes));
 }
 
 // ---- dense values
@@ -185,12 +242,13 @@ Value StoreAccess::loadCodes(const SegmentAccess &segment, Value row, Value page
     int64_t perWord = 32 / column.bits;
     Value inBlock = k_.rem(row, column.tile);
     Value word = k_.floorDiv(inBlock, perWord);
+    base = atPart(segment, base, 32);
     Value words = loadI32(k_.add(k_.add(base, chunk.start * 4), k_.mul(word, column.width * 4)),
                           abi::ElementType::I32, chunk.size);
     Value shift = k_.mul(k_.rem(inBlock, perWord), column.bits);
     return k_.andi(k_.shru(words, k_.broadcast(k_.toI32(shift), chunk.size)), mask);
   }
-  Value at = k_.add(base, chunk.start * column.bits / 8);
+  Value at = k_.add(atPart(segment, base, column.bits), chunk.start * column.bits / 8);
   if (column.bits == 8) {
     return loadI32(at, abi::ElementType::U8, chunk.size);
   }
@@ -216,9 +274,12 @@ Value StoreAccess::groupValues(const SegmentAccess &segment, abi::PlaneRole role
   Value base = unit(segment, role, row, page);
   int64_t bytes = abi::bytesOf(elem);
   if (column.tileAxis == abi::TileAxis::Token) {
-    Value at = k_.add(base, chunk.start * bytes);
+    Value at = k_.add(atPart(segment, base, 8 * bytes), chunk.start * bytes);
     return isFloatElement(elem) ? loadF32(at, elem, chunk.size)
                                 : k_.intToF32(loadI32(at, elem, chunk.size));
+  }
+  if (segment.firstGroup) {
+    base = k_.add(base, k_.mul(segment.firstGroup, bytes));
   }
   SmallVector<Value> values;
   if (!column.tiles.empty()) {

@@ -13,6 +13,7 @@
 #include "runtime/abi/StorageLayout.h"
 #include "targets/cpu/KernelBuilder.h"
 
+#include <string>
 #include <vector>
 
 namespace mlir::kvcache::cpu {
@@ -24,6 +25,8 @@ struct SegmentAccess {
   Value first; ///< first row
   Value end;   ///< one past the last row
   Value pages; ///< view word that holds the address of page 0
+  Value firstValue; ///< of a part of each row: its first value; null for whole rows
+  Value firstGroup; ///< .. and its first group of affine codes
 };
 
 /// 16 (or n) neighbouring channels of a row: the pieces that emitters unroll a row into.
@@ -66,6 +69,11 @@ public:
   bool hasSegment(int64_t column, ::kvcache::abi::SegmentKind kind) const;
   /// The segment of a head. The column must have it.
   SegmentAccess segment(int64_t column, ::kvcache::abi::SegmentKind kind, Value head);
+  /// The same rows, of each only values [number * width, (number + 1) * width): channels of exact
+  /// rows and of codes are counted from there. `whyNotInParts` has to be empty.
+  SegmentAccess part(SegmentAccess segment, Value number, int64_t width);
+  /// Why rows of a column cannot be read in parts of `width` values; empty when they can.
+  static std::string whyNotInParts(const ::kvcache::abi::ColumnLayout &column, int64_t width);
   /// Address of the page that holds `row`.
   Value page(const SegmentAccess &segment, Value row);
   /// Calls `body(lo, hi, page)` for each run of rows [lo, hi) inside [first, end) that shares a
@@ -144,6 +152,8 @@ public:
 
 private:
   Value viewWord(Value index);
+  /// `address` moved by `firstValue` values of `bits` bits of a part.
+  Value atPart(const SegmentAccess &segment, Value address, int64_t bits);
   Value groupValues(const SegmentAccess &segment, ::kvcache::abi::PlaneRole role, Value row,
                     Value page, ChannelChunk chunk);
   /// Group values, at `base`, of a tile over several axes.

@@ -50,6 +50,18 @@ func.func @attend_c4(%q: !q, %c: !c) {
 
 // -----
 
+// Heads that share rows have statistics of their own.
+!q = !kvcache.tensor<head:8, query:?, channel.post:64, f16>
+!o = !kvcache.tensor<head:8, query:?, channel.v:64, f16>
+!c = !kvcache.cache<append, token:?, {k [head:8, channel.post:64] = f16, v [head:8, channel.v:64] = f16, pos = i32}>
+func.func @attend_c4(%q: !q, %c: !c) {
+  // expected-error@+1 {{statistic 0: expected axis 'head', got axes [query:?]}}
+  %0, %1 = kvcache.attend %q over %c stats(lse) : (!q, !c) -> (!o, !kvcache.tensor<query:?, f32>)
+  return
+}
+
+// -----
+
 !c = !kvcache.cache<append, head:8, token:?, {k [channel.post:64] = f16, pos = i32}>
 func.func @append_c1(%c: !c, %p: !kvcache.tensor<query:?, i32>) {
   // expected-error@+1 {{no column 'position' in '!kvcache.cache}}

@@ -8,6 +8,7 @@
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
 !kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32, acc = f32}>
 !raw = !kvcache.cache<append, head:Hkv, token:?, {k [channel.pre:D] = act, v [channel.v:D] = act, pos = i32, acc = f32}>
+!all = !kvcache.cache<append, token:?, {k [head:Hkv, channel.post:D] = act, v [head:Hkv, channel.v:D] = act, pos = i32}>
 
 // CHECK-LABEL: @step
 func.func @step(%kv: !kv, %q: !q, %k: !k, %v: !v, %p: !p) -> (!o, !kv) {
@@ -42,4 +43,15 @@ func.func @logits(%kv: !kv, %q: !q, %b: !s, %at: !kvcache.index<head:Hkv, token.
   // CHECK: kvcache.attend %{{.*}} over %{{.*}} at %{{[^ ]*}} :
   %e = kvcache.attend %q over %kv at %at : (!q, !kv, !kvcache.index<head:Hkv, token.keep:? of token>) -> !o
   return %o, %e : !o, !o
+}
+
+// Rows of all heads: a head is no feature that a product sums over.
+// CHECK-LABEL: @rows_of_all_heads
+func.func @rows_of_all_heads(%c: !all, %q: !q, %k: !k, %v: !v, %p: !p) -> (!o, !s) {
+  %a = kvcache.append %c, k = %k, v = %v, pos = %p : (!all, !k, !v, !p) -> !all
+  // CHECK: kvcache.attend %{{.*}} over %{{.*}} causal stats(sum(p, over(query, group)), lse)
+  %o, %s, %l = kvcache.attend %q over %a causal stats(sum(p, over(query, group)), lse) : (!q, !all) -> (!o, !s, !kvcache.tensor<head:Hkv, group:G, query:?, f32>)
+  // CHECK: kvcache.score.reduce sum
+  %r = kvcache.score.reduce sum "p" of %q over %a causal lse %l along [query, group] : (!q, !all, !kvcache.tensor<head:Hkv, group:G, query:?, f32>) -> !s
+  return %o, %r : !o, !s
 }

@@ -22,7 +22,8 @@ from oracle_support import (Coded, RowCache, act_of, attend_heads, layers_of, pa
                             write_layer)
 from safetensors_io import write_safetensors  # noqa: E402
 
-DEFAULTS = {"square-tiles": {"k_bits": 4, "rows": 4, "columns": 8}, "tame-blocks": {"share": 0.75}}
+DEFAULTS = {"square-tiles": {"k_bits": 4, "rows": 4, "columns": 8}, "tame-blocks": {"share": 0.75},
+            "rows-of-all-heads": {"k_bits": 4, "v_bits": 2, "columns": 8}}
 CASES = {
     "square-tiles": [
         Case("g1-f32", tokens=70, steps=20),
@@ -40,7 +41,17 @@ CASES = {
         Case("not-cut", tokens=64, steps=10, params={"share": 1.0}, dtype="F16"),
         Case("short", tokens=5, steps=14),
     ],
+    "rows-of-all-heads": [
+        Case("g1-f32", tokens=70, steps=20),
+        Case("g4-f16", group=4, tokens=101, steps=13, dtype="F16", dim=64),
+        Case("bf16", tokens=64, steps=3, dtype="BF16"),
+        Case("three-bits", tokens=50, steps=5, params={"k_bits": 3, "v_bits": 3, "columns": 24}),
+        Case("eight-bits", group=4, tokens=50, steps=5, params={"k_bits": 8, "v_bits": 8, "columns": 20}, dim=48),
+        Case("two-bits", tokens=50, steps=5, params={"k_bits": 2, "v_bits": 4, "columns": 256}),
+        Case("one-token", tokens=1, steps=9),
+    ],
 }
+SHARED = ("rows-of-all-heads",)  # methods with one list of rows, coded for all heads together
 
 
 @dataclass
@@ -55,27 +66,29 @@ class Column:
 
 
 def columns_of(method, p, act):
+    if method == "rows-of-all-heads":
+        return {"k": Column(p["k_bits"], 1, p["columns"], 6, 1), "v": Column(p["v_bits"], 2, None, 3, 4)}
     if method == "square-tiles":
         return {"k": Column(p["k_bits"], p["rows"], p["columns"], 4, 8), "v": Column(2, 6, None, 0, 6)}
     return {"k": Column(4, 8, 16, 8, 8, lambda block: to_act(tamed(block, p["share"]), act))}
 
 
 def tamed(block, share):
-    """[b, D]: the block without its mean, each row cut to the share quantile of its magnitudes."""
+    """[b, 1, D]: the block without its mean, each row cut to the share quantile of its magnitudes."""
     centred = (block - block.mean(axis=0)).astype(np.float32).astype(np.float64)
-    limit = np.quantile(np.abs(centred), np.float32(share), axis=1, keepdims=True)
+    limit = np.quantile(np.abs(centred), np.float32(share), axis=2, keepdims=True)
     return np.clip(centred, -limit, limit)
 
 
 class CodedSide:
-    """Rows of one head: what a reader sees, and the parts that are coded."""
+    """Rows [n, heads, D] of one head, or of heads that are coded together: what a reader sees, and the parts that are coded."""
 
     def __init__(self, rows, column):
         self.seen, self.column, self.coded = rows.copy(), column, 0
         self.codes, self.scales, self.zeros = [], [], []
 
     def append(self, row):
-        self.seen = np.vstack([self.seen, row])
+        self.seen = np.concatenate([self.seen, row[None]])
 
     def commit(self):
         c = self.column
@@ -86,15 +99,15 @@ class CodedSide:
             self.coded += c.block
 
     def _code(self, block):
-        rows, columns = self.column.rows, self.column.columns or block.shape[1]
+        rows, columns = self.column.rows, self.column.columns or block.shape[2]
         decoded, codes = np.zeros(block.shape), np.zeros(block.shape, np.uint8)
         for first in range(0, len(block), rows):
             scales, zeros = [], []
-            for start in range(0, block.shape[1], columns):
-                tile = block[first:first + rows, start:start + columns]
+            for start in range(0, block.shape[2], columns):
+                tile = block[first:first + rows, :, start:start + columns]
                 code, scale, low, value = uqa(tile.reshape(1, -1), self.column.bits)
-                codes[first:first + rows, start:start + columns] = code.reshape(tile.shape)
-                decoded[first:first + rows, start:start + columns] = value.reshape(tile.shape)
+                codes[first:first + rows, :, start:start + columns] = code.reshape(tile.shape)
+                decoded[first:first + rows, :, start:start + columns] = value.reshape(tile.shape)
                 scales.append(scale[0])
                 zeros.append(low[0])
             self.scales.append(scales)
@@ -109,27 +122,35 @@ def run(method, inputs, params):
     result = {}
     for layer in layers_of(inputs):
         columns, cache = columns_of(method, p, layer.act), RowCache(layer)
-        sides = {name: [CodedSide(rows, columns.get(name)) for rows in getattr(cache, name)] for name in ("k", "v")}
-        outputs = decode(layer, cache, sides)
-        cache.k, cache.v = ([side.seen for side in sides[name]] for name in ("k", "v"))
-        coded = {name: Coded([np.concatenate(s.codes) for s in sides[name]], [np.array(s.scales) for s in sides[name]],
-                             [np.array(s.zeros) for s in sides[name]])
+        together = layer.heads if method in SHARED else 1
+        sides = {name: [CodedSide(np.stack(getattr(cache, name)[head:head + together], axis=1), columns.get(name))
+                        for head in range(0, layer.heads, together)] for name in ("k", "v")}
+        outputs = decode(layer, cache, sides, together)
+        cache.k, cache.v = (per_head(sides[name], lambda side: side.seen) for name in ("k", "v"))
+        coded = {name: Coded(per_head(sides[name], lambda side: np.concatenate(side.codes)),
+                             [np.array(s.scales) for s in sides[name] for _ in range(together)],
+                             [np.array(s.zeros) for s in sides[name] for _ in range(together)])
                  for name in columns if sides[name][0].coded}
         write_layer(result, layer, cache, step_out=outputs, coded=coded)
     return result
 
 
-def decode(layer, cache, sides):
+def per_head(sides, rows_of):
+    """Of [n, heads, D] of every side, [n, D] for each head."""
+    return [rows[:, head] for rows in map(rows_of, sides) for head in range(rows.shape[1])]
+
+
+def decode(layer, cache, sides, together):
     """The steps' outputs: a row is exact in the step that appended it."""
     everything, outputs = sides["k"] + sides["v"], []
     for side in everything:
         side.commit()
     for step in range(layer.steps):
         cache.append(step)
-        for head in range(layer.heads):
-            sides["k"][head].append(layer.step_k[head, step])
-            sides["v"][head].append(layer.step_v[head, step])
-        keys, values = ([side.seen for side in sides[name]] for name in ("k", "v"))
+        for number, head in enumerate(range(0, layer.heads, together)):
+            sides["k"][number].append(layer.step_k[head:head + together, step])
+            sides["v"][number].append(layer.step_v[head:head + together, step])
+        keys, values = (per_head(sides[name], lambda side: side.seen) for name in ("k", "v"))
         outputs.append(attend_heads(layer.step_q[:, step], keys, values)[0])
         for side in everything:
             side.commit()

@@ -24,6 +24,7 @@ struct AttendShape {
   std::string k = "f32", v = "f32";
   int64_t group = 1, headDim = 64;
   std::vector<int64_t> rows{64};
+  int64_t sharing = 1; ///< > 1: so many KV heads lie in the rows of the store's one head
   int64_t queryRows = 1;
   bool causal = true;
   int64_t window = 0;
@@ -33,7 +34,8 @@ struct AttendShape {
 
   std::string str() const {
     return "k=" + k + " v=" + v + " G=" + std::to_string(group) + " D=" + std::to_string(headDim) +
-           " T=" + std::to_string(rows[0]);
+           " T=" + std::to_string(rows[0]) +
+           (sharing > 1 ? " heads of a row=" + std::to_string(sharing) : "");
   }
 };
 
@@ -65,13 +67,13 @@ class AttendCase {
 public:
   explicit AttendCase(AttendShape shape, uint32_t seed = 7)
       : shape_(std::move(shape)),
-        columns_{::kvcache::test::columnOf(shape_.k, shape_.headDim, shape_.act),
-                 ::kvcache::test::columnOf(shape_.v, shape_.headDim, shape_.act),
+        columns_{::kvcache::test::columnOf(shape_.k, shape_.sharing * shape_.headDim, shape_.act),
+                 ::kvcache::test::columnOf(shape_.v, shape_.sharing * shape_.headDim, shape_.act),
                  ::kvcache::test::columnOf("i32", 1)},
         store_(columns_, shape_.rows, codedRows()), random_(seed) {
     store_.fill(seed);
     int64_t longest = *std::max_element(shape_.rows.begin(), shape_.rows.end());
-    for (int64_t h = 0; h < kvHeads(); ++h) {
+    for (int64_t h = 0; h < store_.heads(); ++h) {
       for (int64_t row = 0; row < store_.rows(h); ++row) {
         store_.setExact(2, h, row, 0,
                         static_cast<double>(2 * row + static_cast<int64_t>(random_() % 2)));
@@ -96,7 +98,9 @@ public:
   }
 
   const AttendShape &shape() const { return shape_; }
-  int64_t kvHeads() const { return static_cast<int64_t>(shape_.rows.size()); }
+  int64_t kvHeads() const { return store_.heads() * shape_.sharing; }
+  /// The head of the store that holds the rows of a KV head.
+  int64_t storeHead(int64_t kvHead) const { return kvHead / shape_.sharing; }
   int64_t queryHeads() const { return kvHeads() * shape_.group; }
   int64_t capacity() const { return *std::max_element(shape_.rows.begin(), shape_.rows.end()) + 5; }
   PagedStore &store() { return store_; }
@@ -111,6 +115,7 @@ public:
     spec.causal = shape_.causal;
     spec.window = shape_.window;
     spec.ropeView = shape_.ropeView;
+    spec.sharesRows = shape_.sharing > 1;
     spec.wantsLse = spec.wantsLogits = true;
     spec.splitRows = 256;
     spec.accumulators = shape_.isa == Isa::V4 ? 16 : 4;
@@ -140,8 +145,9 @@ public:
     return args;
   }
 
-  /// The row a reader sees.
-  std::vector<double> row(int64_t c, int64_t head, int64_t t) {
+  /// The row of a KV head as a reader sees it.
+  std::vector<double> row(int64_t c, int64_t kvHead, int64_t t) {
+    int64_t head = storeHead(kvHead);
     const abi::ColumnLayout &layout = columns_[static_cast<size_t>(c)];
     std::vector<double> values(static_cast<size_t>(layout.width));
     bool coded = store_.kindOf(c, head, t) == abi::SegmentKind::Coded;
@@ -163,6 +169,8 @@ public:
     if (coded && layout.rotated) {
       rotate(values);
     }
+    auto own = values.begin() + kvHead % shape_.sharing * shape_.headDim;
+    values = {own, own + shape_.headDim};
     return c == 0 && shape_.ropeView ? turned(values, t) : values;
   }
 
@@ -174,7 +182,7 @@ public:
     out.assign(static_cast<size_t>(shape_.queryRows * heads * dim), 0);
     for (int64_t h = 0; h < kvHeads(); ++h) {
       std::vector<std::vector<double>> keys, values;
-      for (int64_t t = 0; t < store_.rows(h); ++t) {
+      for (int64_t t = 0; t < store_.rows(storeHead(h)); ++t) {
         keys.push_back(row(0, h, t));
         values.push_back(row(1, h, t));
       }
@@ -187,7 +195,7 @@ public:
   }
   bool visible(int64_t r, int64_t head, int64_t t) {
     auto distance =
-        qpos[static_cast<size_t>(r)] - static_cast<int64_t>(store_.exact(2, head, t, 0));
+        qpos[static_cast<size_t>(r)] - static_cast<int64_t>(store_.exact(2, storeHead(head), t, 0));
     return (!shape_.causal || distance >= 0) && (shape_.window == 0 || distance < shape_.window);
   }
 

@@ -243,3 +243,67 @@ TEST(AttendDecode, RopeView) {
     check(shape, {{1, 7}, {300, 65}});
   }
 }
+
+// Groups within a head, of all heads of a row, of some heads; blocks of rows; tiles over tokens; heads that end within a vector.
+TEST(AttendDecode, RowsThatHeadsShare) {
+  const char *formats[] = {
+      "f16",
+      "sinks<recent<affine<8, tile(channel:20), zp_u8, scale_f16, lsb(channel)>, keep(7), "
+      "block(1)>, 5>",
+      "recent<affine<4, tile(head:* of 4, channel:8 of 40), min_f16, scale_f16, lsb(channel)>, "
+      "keep(0), block(1)>",
+      "recent<affine<2, tile(head:* of 4, channel:* of 40), min_f32, scale_bf16, lsb(channel)>, "
+      "keep(3), block(1)>",
+      "recent<affine<3, tile(head:2 of 4, channel:* of 40), none, scale_f32, lsb(channel)>, "
+      "keep(0), block(2)>",
+      "recent<affine<4, tile(token:8, head:3 of 4, channel:16 of 40), min_f16, scale_f16, "
+      "lsb(channel)>, keep(3), block(16)>",
+      "recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>",
+      "sinks<recent<factor<24, f16>, keep(9), block(4)>, 2>",
+  };
+  const size_t count = std::size(formats);
+  for (size_t k = 0; k < count; ++k) {
+    for (size_t v = 0; v < count; ++v) {
+      if (v != (k + 1) % count && v != (k + 4) % count && !wantsSlowTests()) {
+        continue;
+      }
+      AttendShape shape;
+      shape.k = formats[k];
+      shape.v = formats[v];
+      shape.group = k % 2 == 0 ? 1 : 4;
+      shape.sharing = 4;
+      shape.headDim = 40;
+      shape.isa = v % 2 == 0 ? Isa::V4 : Isa::V3;
+      check(shape, {{1}, {65}, {300}});
+    }
+  }
+}
+
+TEST(AttendDecode, RopeViewOfRowsThatHeadsShare) {
+  AttendShape shape;
+  shape.k = "f16";
+  shape.group = 4;
+  shape.sharing = 3;
+  shape.headDim = 40;
+  shape.ropeView = true;
+  check(shape, {{1}, {300}});
+}
+
+TEST(AttendDecode, RefusesRowsThatDoNotComeApart) {
+  auto why = [](const char *k, int64_t dim) {
+    AttendShape shape;
+    shape.k = k;
+    shape.v = "f16";
+    shape.sharing = 4;
+    shape.headDim = dim;
+    return whyNotAttend(AttendCase(shape).spec());
+  };
+  EXPECT_EQ(why("affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 10),
+            "expected parts of whole bytes of codes, got 40 values in parts of 10 with 2 bits each");
+  EXPECT_EQ(why("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 40),
+            "expected the groups of every part to be like those of the first, got 160 values in "
+            "parts of 40 with groups of 32");
+  EXPECT_EQ(why("rotated<affine<4, tile(channel:64), min_f16, scale_f16, lsb(channel)>, hadamard>",
+                64),
+            "expected rows that no rotation mixes across heads: each head reads its part of a row");
+}

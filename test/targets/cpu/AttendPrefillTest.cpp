@@ -130,3 +130,20 @@ TEST(AttendPrefill, FullyMaskedRowGivesZero) {
   EXPECT_EQ(result.out[64], 0.0f);
   EXPECT_EQ(result.lse[1], -INFINITY);
 }
+
+TEST(AttendPrefill, RowsThatHeadsShare) {
+  for (int64_t group : {1, 4}) {
+    for (int64_t dim : {40, 64}) {
+      AttendShape shape;
+      shape.k = "f16";
+      shape.v = "sinks<recent<affine<4, tile(channel:8), min_f16, scale_f16, lsb(channel)>, "
+                "keep(4096), block(1)>, 5>";
+      shape.group = group;
+      shape.sharing = 3;
+      shape.headDim = dim;
+      shape.rows = {131};
+      shape.queryRows = 70;
+      check(shape);
+    }
+  }
+}

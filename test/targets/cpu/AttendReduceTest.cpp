@@ -22,7 +22,7 @@ std::vector<double> expectedSums(AttendCase &problem, bool perQueryHead, int64_t
   std::vector<double> sums(
       static_cast<size_t>((perQueryHead ? heads : problem.kvHeads()) * capacity), 0);
   for (int64_t h = 0; h < heads; ++h) {
-    for (int64_t t = 0; t < problem.store().rows(h / group); ++t) {
+    for (int64_t t = 0; t < problem.store().rows(problem.storeHead(h / group)); ++t) {
       double &sum = sums[static_cast<size_t>((perQueryHead ? h : h / group) * capacity + t)];
       for (int64_t r = first; r < problem.shape().queryRows; ++r) {
         double lse = problem.lse[static_cast<size_t>(r * heads + h)];
@@ -126,4 +126,21 @@ TEST(AttendReduce, RowThatSeesNothingAddsNothing) {
   shape.rows = {70};
   shape.queryRows = 3;
   check(shape, false, 0, -1000);
+}
+
+TEST(AttendReduce, RowsThatHeadsShare) {
+  for (const char *elem :
+       {"f16", "sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, "
+               "keep(4096), block(1)>, 5>"}) {
+    for (int64_t group : {1, 4}) {
+      AttendShape shape;
+      shape.k = shape.v = elem;
+      shape.group = group;
+      shape.sharing = 3;
+      shape.headDim = 40;
+      shape.rows = {150};
+      shape.queryRows = 50;
+      check(shape, group == 4, 33);
+    }
+  }
 }

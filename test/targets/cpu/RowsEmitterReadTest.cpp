@@ -21,39 +21,40 @@ struct Case {
   std::string storage;
   int64_t width;
   ElementType act;
-  bool ropeView;
+  int64_t ropeDim; ///< 0: not turned
 };
 
 const std::vector<Case> cases = {
-    {"f16", 128, F16, false},
-    {"bf16", 80, F16, false},
-    {"f32", 1, F16, false},
-    {"i32", 1, F16, false},
-    {"f16", 80, F16, true},
-    {"f32", 64, F16, true},
-    {"affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 128, F16, false},
-    {"affine<3, tile(channel:24), min_f16, scale_f16, lsb(channel)>", 64, F16, false},
-    {"affine<4, tile(channel:32), zp_i16, scale_f16, lsb(channel)>", 80, BF16, false},
-    {"affine<8, tile(channel:24), zp_u8, scale_f32, lsb(channel)>", 64, F32, false},
-    {"affine<3, tile(channel:5), none, scale_bf16, lsb(channel)>", 13, F32, false},
-    {"affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 64, F16, true},
+    {"f16", 128, F16, 0},
+    {"bf16", 80, F16, 0},
+    {"f32", 1, F16, 0},
+    {"i32", 1, F16, 0},
+    {"f16", 80, F16, 80},
+    {"f32", 64, F16, 64},
+    {"f16", 120, F16, 40}, // three heads in a row
+    {"affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 128, F16, 0},
+    {"affine<3, tile(channel:24), min_f16, scale_f16, lsb(channel)>", 64, F16, 0},
+    {"affine<4, tile(channel:32), zp_i16, scale_f16, lsb(channel)>", 80, BF16, 0},
+    {"affine<8, tile(channel:24), zp_u8, scale_f32, lsb(channel)>", 64, F32, 0},
+    {"affine<3, tile(channel:5), none, scale_bf16, lsb(channel)>", 13, F32, 0},
+    {"affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 64, F16, 64},
     {"sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(0), block(32)>, "
      "32>",
-     128, F16, false},
+     128, F16, 0},
     {"recent<affine<4, tile(token:16), zp_u8, scale_f16, lsb(token)>, keep(16), block(16)>", 20,
-     F16, false},
+     F16, 0},
     {"recent<affine<8, tile(token:48), none, scale_f16, lsb(token)>, keep(0), block(48)>", 32, F32,
-     false},
+     0},
     {"recent<affine<4, tile(token:9, channel:24), zp_u8, scale_f16, lsb(channel)>, keep(0), "
      "block(9)>",
-     64, F32, false},
+     64, F32, 0},
     {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128, F16,
-     false},
+     0},
     {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16,
-     false},
-    {"sinks<factor<16, act>, 4>", 32, F16, false},
-    {"factor<10, f32>", 80, BF16, false},
-    {"factor<70, bf16>", 128, F32, true},
+     0},
+    {"sinks<factor<16, act>, 4>", 32, F16, 0},
+    {"factor<10, f32>", 80, BF16, 0},
+    {"factor<70, bf16>", 128, F32, 128},
 };
 
 class Reference {
@@ -65,15 +66,16 @@ public:
   /// True when the kernel has to give the very bits of `row`.
   bool isExact(int64_t head, int64_t row) {
     bool coded = store_.kindOf(0, head, row) == SegmentKind::Coded;
-    return !test_.ropeView && (!coded || (!store_.column(0).rotated && store_.column(0).rank == 0));
+    return test_.ropeDim == 0 && (!coded || (!store_.column(0).rotated && store_.column(0).rank == 0));
   }
   std::vector<double> row(int64_t head, int64_t row) {
     std::vector<double> values = stored(head, row);
-    if (test_.ropeView) {
-      size_t half = values.size() / 2;
-      const float *angles = table_.data() + row * test_.width;
-      for (size_t i = 0; i < half; ++i) {
-        double a = values[i], b = values[i + half], cos = angles[i], sin = angles[i + half];
+    auto dim = static_cast<size_t>(test_.ropeDim), half = dim / 2;
+    const float *angles = table_.data() + row * test_.ropeDim;
+    for (size_t first = 0; dim > 0 && first < values.size(); first += dim) {
+      for (size_t i = first; i < first + half; ++i) {
+        double a = values[i], b = values[i + half], cos = angles[i - first],
+               sin = angles[i - first + half];
         values[i] = a * cos - b * sin;
         values[i + half] = b * cos + a * sin;
       }
@@ -138,9 +140,9 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
   for (size_t i = 0; i < cases.size(); ++i) {
     columns.push_back(
         {columnOf(cases[i].storage, cases[i].width, cases[i].act), columnOf("i32", 1)});
-    ASSERT_EQ(whyNotRead(columns[i][0], cases[i].ropeView), "") << cases[i].storage;
+    ASSERT_EQ(whyNotRead(columns[i][0], cases[i].ropeDim), "") << cases[i].storage;
     emitted.push_back(
-        emitRead(*kernels.module, "read" + std::to_string(i), columns[i], 0, cases[i].ropeView));
+        emitRead(*kernels.module, "read" + std::to_string(i), columns[i], 0, cases[i].ropeDim));
   }
   for (Isa isa : runnableIsas()) {
     CompiledKernels code(*kernels.module, isa);
@@ -190,10 +192,12 @@ TEST(RowsEmitterRead, givesWhatAReaderSees) {
 }
 
 TEST(RowsEmitterRead, refusesWhatItCannotRead) {
-  EXPECT_EQ(whyNotRead(columnOf("f16", 63), true),
-            "expected an even number of floats per row under rope, got 63");
+  EXPECT_EQ(whyNotRead(columnOf("f16", 63), 63),
+            "expected rows of an even number of floats per head under rope, got 63 in heads of 63");
+  EXPECT_EQ(whyNotRead(columnOf("f16", 63), 2),
+            "expected rows of an even number of floats per head under rope, got 63 in heads of 2");
   EXPECT_EQ(
       whyNotRead(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192),
-                 false),
+                 0),
       "expected at most 4096 values per coded row, got 8192");
 }
