@@ -272,9 +272,6 @@ LogicalResult ArtefactOp::verify() {
   if (!isa<AxisTensorType>(getType())) { // C1
     return emitOpError() << "expected a tensor, got " << getType();
   }
-  if (getOtherwise() && !getFromFile()) { // C2
-    return emitOpError() << "else: expected 'from file', as calibration makes the artefact otherwise";
-  }
   return success();
 }
 

@@ -63,9 +63,10 @@ def KVCache_StateOp : KVCache_Op<"state", [HasParent<"MethodOp">, Symbol]> {
 def KVCache_ArtefactOp : KVCache_Op<"artefact", [HasParent<"MethodOp">, Symbol]> {
   let summary = "a result of the calibrate phase or of a file, kept with the compiled method";
   let description = [{
-    One instance for each layer; with an axis `layer:L` in front it is about the whole model, and every layer reads all of
-    it. `from file`: trained or searched outside; until a file gives it, all its elements are those of `else`.
-    (C1) the type is a tensor; (C2) `else` stands behind `from file` only; (C3) what is from a file is yielded by no phase.
+    One instance for each layer; with an axis `layer:L` in front it is about the whole model: a layer reads all of it, or,
+    where its argument has no such axis, its own part. `from file`: trained or searched outside. With `else` the method
+    runs without calibration and without a file: until one of them gives the artefact, all its elements are that number.
+    (C1) the type is a tensor; (C2) what is from a file is yielded by no phase.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, UnitAttr:$from_file, OptionalAttr<F64Attr>:$otherwise);
   let assemblyFormat = [{
@@ -108,6 +109,13 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     prompt. `draft`: at the end of a prompt, makes a copy of the caches that is thrown away: every cache, with the rows of `keep`
     where the phase yields that, else as the phase yields them. `draft_queries(n)` are queries, at most n rows, of the tokens that
     are decoded on that copy; without `n` tokens to draft there is no copy.
+    `calibrate`: without a trigger it sees the rows of all texts at once, in one layer. `on(text(n, t))`, n texts of t tokens;
+    `on(repeat(n, m))`, a beginning and n random tokens m times over; `on(needle(n, t))`, n prompts of t tokens that ask for
+    what stands in them, and the model's answer: there it sees one such sequence at a time, caches as they are before a first
+    row, and the last queries of that sequence. What it yields by name is the mean over the sequences. With `scope(model)` it
+    runs once behind those, takes what they yield with the axis `layer:L` in front, and yields artefacts about the whole model.
+    Tables of a needle are `request(needle)`, 1 for tokens that hold what is asked for, and `request(produced)`, for each row
+    the token that the model put behind it, -1 within the prompt.
     (C1) kinds are distinct and known; (C2) every block argument has a binding with a known role, and only
     `last_queries`, `draft_queries` and `request` take an argument; (C3) a bound symbol is a state, parameter or artefact of the method
     and has the argument's type; (C4) triggers are known, and `longer` watches a cache state; (C5)
@@ -115,7 +123,8 @@ def KVCache_PhaseOp : KVCache_Op<"phase", [HasParent<"MethodOp">, IsolatedFromAb
     calibrate, allocate and select have model scope, and they take no rows of an event and no cache there; (C8) a probe has no
     triggers, takes no rows of a request, and yields `out` and states alone; (C9) a draft has no triggers, takes no rows of an
     event, and yields `keep` or caches; (C10) only phases score, allocate and select take draft_queries, of a method that has a
-    draft, or none of them (n = 0).
+    draft, or none of them (n = 0); (C11) text, repeat and needle are the trigger of phases calibrate alone, which yield named
+    tensors of f32 then.
   }];
   let arguments = (ins StrArrayAttr:$kinds, KVCache_BindingArrayAttr:$bindings, OptionalAttr<FlatSymbolRefAttr>:$except,
                        OptionalAttr<KVCache_TriggerArrayAttr>:$triggers, OptionalAttr<KVCache_ConditionAttr>:$condition,

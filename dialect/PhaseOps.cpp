@@ -3,6 +3,7 @@
 // Text and checks of phases and of the `next` that ends them. Markers C1.. refer to MethodOps.td.
 
 #include "dialect/Axes.h"
+#include "dialect/LayerAxis.h"
 #include "dialect/MethodSymbols.h"
 #include "dialect/Syntax.h"
 #include "mlir/IR/Builders.h"
@@ -18,7 +19,8 @@ static constexpr StringLiteral phaseKinds[] = {
     "calibrate", "prefill", "decode", "score", "allocate", "select", "compress", "query",
     "probe", "draft",
     // programs, which replace phases at the decomposed stage
-    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end", "draft_end"};
+    "ingest", "attend", "prompt_score", "prompt_model", "prompt_end", "step_end", "draft_end",
+    "calibrate_model"};
 static constexpr StringLiteral roles[] = {"query",  "key",    "value",  "pos",    "last_queries",
                                           "length", "rows",   "layer",  "layers", "budget",
                                           "score",  "keep",   "symbol", "ids",    "prompt_length",
@@ -27,6 +29,11 @@ static constexpr StringLiteral roles[] = {"query",  "key",    "value",  "pos",  
 /// Roles that name how many rows, or which table, they mean.
 static bool takesArgument(StringRef role) {
   return role == "last_queries" || role == "draft_queries" || role == "request";
+}
+
+/// Triggers that say which sequences a phase calibrate sees.
+static bool isCalibrationSource(StringRef event) {
+  return llvm::is_contained({"text", "repeat", "needle"}, event);
 }
 
 /// Roles that exist for each layer and each event only.
@@ -129,7 +136,17 @@ static FailureOr<TriggerAttr> parseTrigger(OpAsmParser &parser) {
   if (parser.parseKeyword(&event)) {
     return failure();
   }
-  if (succeeded(parser.parseOptionalLParen())) {
+  if (isCalibrationSource(event)) { // its sizes
+    SmallVector<Attribute> sizes;
+    auto parseSize = [&]() -> ParseResult {
+      FailureOr<Attribute> size = parseExtent(parser, /*allowDynamic=*/false);
+      return failed(size) ? failure() : (sizes.push_back(*size), success());
+    };
+    if (parser.parseCommaSeparatedList(AsmParser::Delimiter::OptionalParen, parseSize)) {
+      return failure();
+    }
+    limit = parser.getBuilder().getArrayAttr(sizes);
+  } else if (succeeded(parser.parseOptionalLParen())) {
     if (event != "chunks" && (parser.parseAttribute(state) || parser.parseComma())) {
       return failure();
     }
@@ -256,7 +273,13 @@ void PhaseOp::print(OpAsmPrinter &printer) {
     llvm::interleaveComma(getTriggers()->getAsRange<TriggerAttr>(), printer.getStream(),
                           [&](TriggerAttr trigger) {
                             printer << trigger.getEvent();
-                            if (trigger.getLimit()) {
+                            if (auto sizes = dyn_cast_or_null<ArrayAttr>(trigger.getLimit())) {
+                              printer << '(';
+                              llvm::interleaveComma(sizes, printer.getStream(), [&](Attribute size) {
+                                printExtent(printer.getStream(), size);
+                              });
+                              printer << ')';
+                            } else if (trigger.getLimit()) {
                               printer << '(';
                               if (trigger.getState()) {
                                 printer << trigger.getState() << ", ";
@@ -326,7 +349,9 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
     axes.append(perLayer.getAxes().begin(), perLayer.getAxes().end());
     expected = perLayer.withAxes(axes);
   }
-  if (expected == found) {
+  bool ownPart = ofModel && phase && phase == op && !phase.getModelScope() &&
+                 isa<ArtefactOp>(target) && typeOfOneLayer(expected) == found;
+  if (expected == found || ownPart) {
     return success();
   }
   InFlightDiagnostic error = op->emitOpError() << symbol << ": expected type ";
@@ -340,7 +365,43 @@ LogicalResult verifySymbolValue(Operation *op, MethodOp method, FlatSymbolRefAtt
   return error;
 }
 
+/// C11 of a phase whose trigger is a source.
+static LogicalResult verifySource(PhaseOp phase, TriggerAttr trigger) {
+  auto sizes = dyn_cast_or_null<ArrayAttr>(trigger.getLimit());
+  bool alone = phase.getKinds().size() == 1 && phase.hasKind("calibrate") &&
+               phase.getTriggers()->size() == 1 && !phase.getModelScope();
+  if (!alone || !sizes || sizes.size() != 2) {
+    return phase.emitOpError() << "expected text(n, tokens), repeat(n, times) or needle(n, tokens) as the one "
+                                  "trigger of a phase calibrate of one layer";
+  }
+  for (Attribute size : sizes) {
+    auto number = dyn_cast<IntegerAttr>(size);
+    if (number && number.getInt() < 1) {
+      return phase.emitOpError() << trigger.getEvent() << ": expected sizes of at least 1, got "
+                                 << number.getInt();
+    }
+  }
+  // Phases may not have been checked yet.
+  auto next = phase.getBlock().empty() ? NextOp() : dyn_cast<NextOp>(phase.getBlock().back());
+  if (!next) {
+    return success();
+  }
+  for (auto [name, value] : llvm::zip(next.getNames(), next.getValues())) {
+    auto tensor = dyn_cast<AxisTensorType>(value.getType());
+    if (!isa<StringAttr>(name) || !tensor || !tensor.getElementType() ||
+        !tensor.getElementType().isF32()) {
+      return phase.emitOpError() << trigger.getEvent()
+                                 << ": the mean over sequences is taken, expected named tensors of f32, got "
+                                 << name << " : " << value.getType();
+    }
+  }
+  return success();
+}
+
 static LogicalResult verifyTrigger(PhaseOp phase, MethodOp method, TriggerAttr trigger) {
+  if (isCalibrationSource(trigger.getEvent())) { // C11
+    return verifySource(phase, trigger);
+  }
   if (trigger.getEvent() == "chunks") {
     bool takesRows = phase.hasKind("prefill") || phase.hasKind("ingest") || phase.hasKind("decode");
     bool bad = !trigger.getLimit() || trigger.getState() || !takesRows;
@@ -437,7 +498,7 @@ LogicalResult PhaseOp::verify() {
     }
   }
   if (getModelScope() && !hasKind("calibrate") && !hasKind("allocate") && !hasKind("select") &&
-      !hasKind("prompt_model")) { // C7
+      !hasKind("prompt_model") && !hasKind("calibrate_model")) { // C7
     return emitOpError() << "scope(model): expected a phase calibrate, allocate or select";
   }
   if (failed(verifySecondLook(*this, method))) {

@@ -23,7 +23,8 @@ using ::kvcache::abi::ElementType;
 static constexpr StringLiteral programKinds[] = {"prefill",      "ingest",       "decode",
                                                  "prompt_score", "prompt_model", "prompt_end",
                                                  "step_end",     "attend",       "read",
-                                                 "calibrate",    "probe",        "draft_end"};
+                                                 "calibrate",    "probe",        "draft_end",
+                                                 "calibrate_model"};
 static constexpr StringLiteral slotRoles[] = {"none",   "length",  "layer",      "layers",
                                               "budget", "rows",    "store_rows", "window_rows",
                                               "seed",   "constant", "prompt_length", "step", "tensor_extent",
@@ -177,7 +178,11 @@ LogicalResult ProgramOp::verify() {
     return emitOpError() << "has no known kind: '" << getKind() << "'";
   }
   bool reads = getKind() == "attend" || getKind() == "read" || getKind() == "prompt_score" ||
-               getKind() == "prompt_model";
+               getKind() == "prompt_model" || getKind() == "calibrate_model";
+  if (getSource().has_value() != getSizes().has_value() ||
+      (getSource() && getKind() != "calibrate")) { // C4
+    return emitOpError("expects source and sizes together, of a program calibrate");
+  }
   WalkResult result = walk([&](Operation *op) {
     if (isa<SlotOp, BufferOp>(op) && op->getParentOp() != *this) { // C2
       return op->emitOpError("expects to stand outside guards"), WalkResult::interrupt();

@@ -86,8 +86,8 @@ def KVCache_ExecTensorOp : KVCache_Op<"exec.tensor", [HasParent<"ExecutableOp">,
   let summary = "a persistent tensor, one instance for each layer";
   let description = [{
     `artefact`: written by calibration and shared by all sequences; `values` holds what calibration found, bytes for each
-    layer. `carried`: made by one program of the end of a prompt for a later one, and gone behind it; its extents are those
-    of the buffer that makes it.
+    layer. `carried`: made by one program of the end of a prompt, or of calibration, for a later one, and gone behind it; its
+    extents are those of the buffer that makes it.
 
     Constraints:
     - (C1) the element type is known and every extent at least 1
@@ -131,15 +131,18 @@ def KVCache_ProgramOp : KVCache_Op<"program", [HasParent<"ExecutableOp">, Isolat
   let description = [{
     Slots and buffers are numbered in the order they are declared in. `layers` empty means every layer. `chunk_rows`: rows come
     that many at a time, the first of a call fewer where they are no multiple. In programs of
-    the kinds `attend`, `read`, `prompt_score` and `prompt_model` nothing may change a store. `prompt_model` runs once for all layers.
+    the kinds `attend`, `read`, `prompt_score`, `prompt_model` and `calibrate_model` nothing may change a store. `prompt_model` and
+    `calibrate_model` run once for all layers. `source` and `sizes`: the sequences that a program calibrate sees one at a time.
 
     Constraints:
-    - (C1) the kind is prefill, ingest, decode, prompt_score, prompt_model, prompt_end, step_end, attend, read or calibrate
+    - (C1) the kind is prefill, ingest, decode, prompt_score, prompt_model, prompt_end, step_end, attend, read, calibrate or calibrate_model
     - (C2) slots and buffers are declared at the top, outside guards
     - (C3) a program that only reads changes no store
+    - (C4) source and sizes stand together, in a program calibrate
   }];
   let arguments = (ins StrAttr:$kind, OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$nan_check_op,
-                       OptionalAttr<I64Attr>:$chunk_rows);
+                       OptionalAttr<I64Attr>:$chunk_rows, OptionalAttr<StrAttr>:$source,
+                       OptionalAttr<DenseI64ArrayAttr>:$sizes);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "custom<Word>($kind) (`layers` $layers^)? $body attr-dict";
   let hasVerifier = 1;

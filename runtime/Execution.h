@@ -52,6 +52,14 @@ struct SequenceOptions {
   RequestTables requests = {};
 };
 
+/// Sequences that a method is calibrated on, one at a time. Each begins as a text does.
+struct CalibrationSource {
+  /// "text": `count` texts of `size` tokens. "repeat": `count` random tokens, `size` times over. "needle": `count` prompts of
+  /// `size` tokens that ask for what stands in them, with the answer that the model gives.
+  std::string name;
+  int64_t count = 0, size = 0;
+};
+
 /// Activations of one layer for `rows` new tokens of one sequence.
 struct LayerRows {
   int64_t rows = 0;
@@ -147,6 +155,14 @@ public:
   virtual bool needsCalibration() const = 0;
   /// Feeds rows of one layer to the calibrate phase; `finishCalibration` turns them into artefacts.
   virtual Status calibrate(int64_t layer, const LayerRows &rows) = 0;
+  /// What else the method calibrates on, apart from the rows that `calibrate` takes.
+  virtual std::vector<CalibrationSource> calibrationSources() const { return {}; }
+  /// Feeds a sequence of source number `source`, of one row or more: for each layer all of its rows, with queries, keys
+  /// before RoPE and ids. `tables` of a needle: `needle` and `produced`, as the kind calibrate of a phase says.
+  virtual Status calibrateSequence(size_t /*source*/, const std::vector<LayerRows> & /*layers*/,
+                                   const RequestTables & /*tables*/) {
+    return Status::internal("the method is calibrated on no sequences");
+  }
   virtual Status finishCalibration() = 0;
   /// The artefacts, to be read or set; null where they stay inside.
   virtual ArtefactHolder *artefactHolder() { return nullptr; }

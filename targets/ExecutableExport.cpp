@@ -192,6 +192,10 @@ LogicalResult Exporter::program(ProgramOp op) {
   }
   program_->set_nan_check_op(static_cast<int32_t>(number(op.getNanCheckOp())));
   program_->set_chunk_rows(number(op.getChunkRows()));
+  program_->set_source(text(op.getSource()));
+  for (int64_t size : op.getSizes().value_or(ArrayRef<int64_t>())) {
+    program_->add_sizes(size);
+  }
   for (Operation &inner : op.getBody().front()) {
     if (auto slot = dyn_cast<SlotOp>(inner)) {
       declareSlot(slot);

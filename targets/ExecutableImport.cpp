@@ -201,10 +201,14 @@ LogicalResult Importer::program(const proto::Program &from) {
     return bad("its kind is not known");
   }
   SmallVector<int64_t> layers(from.layers().begin(), from.layers().end());
+  SmallVector<int64_t> sizes(from.sizes().begin(), from.sizes().end());
+  bool sampled = !from.source().empty();
   auto to =
       ProgramOp::create(b_, loc_, word(proto::Program::Kind_Name(from.kind())),
                         layers.empty() ? DenseI64ArrayAttr() : b_.getDenseI64ArrayAttr(layers),
-                        nonZero(from.nan_check_op()), nonZero(from.chunk_rows()));
+                        nonZero(from.nan_check_op()), nonZero(from.chunk_rows()),
+                        sampled ? str(from.source()) : StringAttr(),
+                        sampled ? b_.getDenseI64ArrayAttr(sizes) : DenseI64ArrayAttr());
   b_.setInsertionPointToEnd(&to.getBody().emplaceBlock());
   slots_.clear();
   buffers_.clear();

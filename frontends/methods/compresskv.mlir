@@ -1,12 +1,17 @@
 // CompressKV, arXiv 2508.02401. A few query heads of each layer vote, as SnapKV does, and all heads of the layer keep the
-// entries they choose; what a layer gets follows how much its output suffers from compression. Both are calibrated
-// tables: `voting_heads`, 1 for a head that votes and 0 for others, and `importance`, one number for each layer. Without
-// tables all heads vote and layers get the same.
+// entries they choose; what a layer gets follows how much its output suffers from compression. Two tables say so:
+// `voting_heads`, 1 for a head that votes and 0 for others, and `importance`, one number for each layer. Without tables all
+// heads vote and layers get the same. Calibration asks for a needle, `needles` times: in each of the `answer` rows that
+// produce the answer a head scores its mass on the needle, as often as the token produced stands in it; the `voters` best
+// query heads of a layer vote, equal ones together. `importance` is measured outside.
 // Budget C: the mean over layers, window included. floor + round(share of importance x (C - floor) L) within floor and
 // ceiling C; what is then missing (or too much) is spread by ones, important layers first (or last). Halves to even.
 !m = !kvcache.tensor<f32>
 !hg = !kvcache.tensor<head:Hkv, group:G, f32>
 !sT = !kvcache.tensor<token:?, f32>
+!table = !kvcache.tensor<layer:L, head:Hkv, group:G, f32>
+!other = !kvcache.tensor<layer:L, head.other:Hkv, group.other:G, f32>
+!pairs = !kvcache.tensor<layer:L, head:Hkv, group:G, head.other:Hkv, group.other:G, f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !mO = !kvcache.tensor<layer.other:L, f32>
 !iL = !kvcache.tensor<layer:L, i32>
@@ -19,9 +24,33 @@ kvcache.method @compresskv info {family = "allocate", paper = "arXiv 2508.02401"
   kvcache.param @floor = 32 : index in [0, 1048576]
   kvcache.param @ceiling = 3 : index in [1, 4096]
   kvcache.param @budget = 512 : index
-  kvcache.artefact @voting_heads : !hg from file else 1.0
+  kvcache.param @voters = 4 : index in [1, 4096]
+  kvcache.param @needles = 20 : index in [1, 4096]
+  kvcache.param @needle_length = 1024 : index in [128, 1048576]
+  kvcache.param @answer = 5 : index in [1, 4096]
+  kvcache.artefact @voting_heads : !table else 1.0
   kvcache.artefact @importance : !mL from file else 1.0
   kvcache.state @kv : !kv
+  kvcache.phase calibrate (%q = last_queries(answer) : !qw, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kv, %ids = ids : !p, %needle = request(needle) : !pT, %made = request(produced) : !p, %T = length : index, %n = @answer : index) on(needle(needles, needle_length)) {
+    %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kv, !k, !v, !p) -> !kv
+    %id = kvcache.relabel %ids : (!p) -> !pT
+    %w = arith.minui %n, %T : index
+    %from = arith.subi %T, %w : index
+    %last = kvcache.slice %made along query from %from size %w : (!p, index, index) -> !p
+    %y = kvcache.relabel %last : (!p) -> !kvcache.tensor<query.win:?, i32>
+    %same = kvcache.map "select(m == 1 & id == y, 1, 0)" (m = %needle, id = %id, y = %y) : (!pT, !pT, !kvcache.tensor<query.win:?, i32>) -> !kvcache.tensor<query.win:?, token:?, f32>
+    %times = kvcache.reduce sum %same over [token] : (!kvcache.tensor<query.win:?, token:?, f32>) -> !kvcache.tensor<query.win:?, f32>
+    %mass = kvcache.score.reduce sum "select(m == 1, t * p, 0)" (m = %needle, t = %times) of %q over %c causal along [query.win] : (!qw, !kv, !pT, !kvcache.tensor<query.win:?, f32>) -> !sg
+    %score = kvcache.reduce sum %mass over [token] : (!sg) -> !hg
+    kvcache.next seen = %score : !hg
+  }
+  kvcache.phase calibrate (%s = seen : !table, %n = @voters : index) scope(model) {
+    %o = kvcache.relabel %s : (!table) -> !other
+    %better = kvcache.map "select(o > s, 1, 0)" (o = %o, s = %s) : (!other, !table) -> !pairs
+    %rank = kvcache.reduce sum %better over [head.other, group.other] : (!pairs) -> !table
+    %vote = kvcache.map "select(r < n, 1, 0)" (r = %rank, n = %n) : (!table, index) -> !table
+    kvcache.next @voting_heads = %vote : !table
+  }
   kvcache.phase score (%q = last_queries(window) : !qw, %kv = @kv : !kv, %vote = @voting_heads : !hg, %T = length : index, %W = @window : index, %n = @kernel : index) on(prompt_end) {
     %w = arith.minui %W, %T : index
     %S = arith.subi %T, %w : index

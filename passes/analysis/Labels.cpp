@@ -48,8 +48,8 @@ Facts factsOf(MethodOp method) {
   Facts facts;
   for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
     facts.extraPass = facts.extraPass || phase.hasKind("probe") || phase.hasKind("draft");
-    if (phase.hasKind("draft")) {
-      continue; // what it takes out is missing from a copy alone
+    if (phase.hasKind("draft") || phase.hasKind("calibrate")) {
+      continue; // what it takes out is missing from a copy alone, and no rows of a prompt are there
     }
     bool ends = endsEvent(phase);
     phase.walk([&](GatherOp gather) {

@@ -51,6 +51,13 @@ int64_t draftSteps(MethodOp method) {
   return steps;
 }
 
+TriggerAttr calibrationSource(PhaseOp phase) {
+  ArrayAttr triggers = phase.getTriggersAttr();
+  return phase.hasKind("calibrate") && triggers && !triggers.empty()
+             ? cast<TriggerAttr>(triggers[0])
+             : TriggerAttr();
+}
+
 PromptEnd promptEndOf(MethodOp method) {
   PromptEnd end;
   SmallVector<PhaseOp> due = phasesAt(method, "prompt_end");
@@ -93,7 +100,7 @@ void dropUntakenResults(MethodOp method) {
 
 namespace {
 
-/// Where a phase stands among those that end a prompt.
+/// Where a phase stands among those that end a prompt, or that calibrate.
 enum class Place { Before, Model, After };
 
 /// What the phases so far yield, by name.
@@ -153,11 +160,7 @@ private:
 };
 
 LogicalResult checkModelPhase(PhaseOp phase, MethodOp method) {
-  if (phase.hasKind("calibrate")) {
-    return phase.emitError(
-        "scope(model): a calibrate phase sees the rows of one layer at a time; expected "
-        "a phase allocate or select");
-  }
+  bool calibrates = phase.hasKind("calibrate");
   ArrayAttr triggers = phase.getTriggersAttr();
   bool other = triggers &&
                llvm::any_of(triggers.getAsRange<TriggerAttr>(),
@@ -183,9 +186,52 @@ LogicalResult checkModelPhase(PhaseOp phase, MethodOp method) {
     }
   }
   for (Attribute name : phase.getNext().getNames()) {
-    if (isa<FlatSymbolRefAttr>(name)) {
+    auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
+    auto artefact =
+        symbol ? dyn_cast_or_null<ArtefactOp>(lookupInMethod(method, symbol)) : ArtefactOp();
+    if (calibrates && (!artefact || !typeOfOneLayer(artefact.getType()))) {
+      return phase.emitError() << "scope(model): expected artefacts with an axis layer:L of a phase "
+                                  "calibrate, got "
+                               << name;
+    }
+    if (symbol && !calibrates) {
       return phase.emitError() << "scope(model): expected named results, got a new value of "
                                << name;
+    }
+  }
+  return success();
+}
+
+/// Phases calibrate: those that see sequences yield for those of model scope, which stand behind them.
+LogicalResult checkCalibration(MethodOp method) {
+  Yielded yielded;
+  llvm::StringSet<> names;
+  for (auto phase : method.getBody().front().getOps<PhaseOp>()) {
+    if (!phase.hasKind("calibrate")) {
+      continue;
+    }
+    for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+      bool known = binding.getSymbol() || names.contains(binding.getRole());
+      bool number = binding.getRole() == "layers";
+      if (phase.getModelScope() ? !known && !number : names.contains(binding.getRole())) {
+        return phase.emitError() << "calibrate: expected "
+                                 << (phase.getModelScope() ? "what an earlier phase calibrate yields"
+                                                           : "scope(model) to take means over sequences")
+                                 << ", got '" << binding.getRole() << "'";
+      }
+    }
+    if (phase.getModelScope()) {
+      if (failed(yielded.check(phase, Place::Model))) {
+        return failure();
+      }
+      continue;
+    }
+    yielded.add(phase, Place::Before);
+    for (Attribute name : phase.getNext().getNames()) {
+      auto word = dyn_cast<StringAttr>(name);
+      if (word && !names.insert(word.getValue()).second) {
+        return phase.emitError() << "calibrate: another phase yields '" << word.getValue() << "', too";
+      }
     }
   }
   return success();
@@ -198,6 +244,9 @@ LogicalResult checkScopes(MethodOp method) {
     if (phase.getModelScope() && failed(checkModelPhase(phase, method))) {
       return failure();
     }
+  }
+  if (failed(checkCalibration(method))) {
+    return failure();
   }
   PromptEnd end = promptEndOf(method);
   if (end.model.empty()) {

@@ -16,6 +16,10 @@ SmallVector<PhaseOp> phasesAt(MethodOp method, StringRef event);
 /// The most rows of draft_queries that a phase of a specialized method takes: how many tokens are drafted.
 int64_t draftSteps(MethodOp method);
 
+/// The trigger of a phase calibrate that names the sequences it sees (text, repeat, needle); null for
+/// other phases, and for one that sees the rows of all texts at once.
+TriggerAttr calibrationSource(PhaseOp phase);
+
 /// What ends a prompt around its phases of model scope: those of each layer before, those of all
 /// layers, those of each layer behind. Without phases of model scope all are behind.
 struct PromptEnd {
@@ -29,8 +33,8 @@ void dropUntakenResults(MethodOp method);
 
 /// Checks, for the phases of model scope of a composed method, that they end the prompt, follow
 /// each other, and plan from what every layer yields; and that what crosses between scopes is a
-/// tensor or an index set, with the axis `layer` in front where all layers are seen. Emits one
-/// diagnostic on failure.
+/// tensor or an index set, with the axis `layer` in front where all layers are seen. The same of
+/// phases calibrate, which yield artefacts there. Emits one diagnostic on failure.
 LogicalResult checkScopes(MethodOp method);
 
 } // namespace mlir::kvcache

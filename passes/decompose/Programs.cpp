@@ -114,19 +114,21 @@ private:
       Type known = made ? made.getType() : carried_.lookup(role);
       if (known && known != type) {
         return phase.emitError() << "phase takes '" << role << "' as " << type
-                                 << ", but an earlier phase yields " << known;
+                                 << ", but an earlier phase yields " << known
+                                 << "; expected both with the same axes";
       }
       if (made) {
         return made;
       }
       if (!known && !isEventRole(role)) {
         return phase.emitError() << "phase needs '" << role
-                                 << "', which no earlier phase of the event yields";
+                                 << "', which no earlier phase of the event yields; expected one "
+                               << "with the same trigger that does";
       }
     }
     if (binding.getSymbol()) {
       auto state = states_.find(binding.getSymbol().getValue().str());
-      if (state != states_.end()) {
+      if (state != states_.end() && state->second.getType() == type) {
         return state->second;
       }
     }
@@ -135,7 +137,8 @@ private:
 
   Value argumentFor(BindingAttr binding, Type type) {
     std::string key = binding.str();
-    if (binding.getRole() == "request") { // one table may be read along several axes
+    // One table may be read along several axes, an artefact about the model whole and by parts.
+    if (binding.getRole() == "request" || isa<AxisTensorType>(type)) {
       llvm::raw_string_ostream(key) << ' ' << type;
     }
     auto [it, fresh] = arguments_.try_emplace(key, Value());
@@ -355,6 +358,45 @@ LogicalResult formPromptEnd(MethodOp method) {
   return formEvent(method, "prompt_end", end.after, toLayer);
 }
 
+/// A program for what sees all rows at once, one for each phase that sees sequences, and one for what
+/// sees the means of all layers.
+LogicalResult formCalibration(MethodOp method, ArrayRef<PhaseOp> phases) {
+  SmallVector<PhaseOp> ofRows, ofSequences, ofModel;
+  for (PhaseOp phase : phases) {
+    (phase.getModelScope()           ? ofModel
+     : calibrationSource(phase) != nullptr ? ofSequences
+                                           : ofRows)
+        .push_back(phase);
+  }
+  if (!ofRows.empty()) {
+    ProgramFormer former(method, "calibrate");
+    if (failed(former.inlineAll(ofRows))) {
+      return failure();
+    }
+    former.finish({});
+  }
+  SmallVector<StringRef> wanted = takenBy(ofModel);
+  Attribute layers = layersOf(ofModel, method.getContext());
+  Carried means;
+  for (PhaseOp phase : ofSequences) {
+    ProgramFormer former(method, "calibrate");
+    if (failed(former.inlineAll(phase))) {
+      return failure();
+    }
+    PhaseOp program = former.finish(wanted);
+    former.setTriggers(phase.getTriggersAttr());
+    carry(program, [&](Type type) { return typeOfAllLayers(type, layers); }, means);
+  }
+  if (!ofModel.empty()) {
+    ProgramFormer former(method, "calibrate_model", means, /*modelScope=*/true);
+    if (failed(former.inlineAll(ofModel))) {
+      return failure();
+    }
+    former.finish({});
+  }
+  return success();
+}
+
 } // namespace
 
 LogicalResult formPrograms(MethodOp method) {
@@ -377,8 +419,7 @@ LogicalResult formPrograms(MethodOp method) {
                             {"prefill", "ingest", {"rows"}},
                             {"decode", "decode", {"out"}},
                             {"probe", "probe", {"out"}},
-                            {"query", "attend", {"out"}},
-                            {"calibrate", "calibrate", {}}};
+                            {"query", "attend", {"out"}}};
   for (const Single &single : singles) {
     SmallVector<PhaseOp> source = ofKind(single.from);
     if (source.empty()) {
@@ -395,6 +436,9 @@ LogicalResult formPrograms(MethodOp method) {
   }
   SmallVector<PhaseOp> draft = ofKind("draft");
   if (draftSteps(method) > 0 && failed(formEvent(method, "draft_end", draft, {}))) {
+    return failure();
+  }
+  if (failed(formCalibration(method, ofKind("calibrate")))) {
     return failure();
   }
   SmallVector<PhaseOp> stepEnd = phasesAt(method, "step_end");

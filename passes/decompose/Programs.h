@@ -21,7 +21,8 @@ class MethodOp;
 ///   prompt_score, prompt_model   where phases of model scope end the prompt: what precedes them in each
 ///                     layer, and they; prompt_end is then what follows in each layer. Named results
 ///                     cross between the three, with an axis `layer` in front in prompt_model
-///   calibrate         as written
+///   calibrate         what sees all rows at once as one program; each phase that sees sequences as one
+///                     with its trigger. calibrate_model: those of model scope
 /// Values flow between phases as SSA values; states are block arguments and results of `next`.
 /// Emits a diagnostic when a phase needs a result that no earlier phase of the event yields.
 LogicalResult formPrograms(MethodOp method);

@@ -4,6 +4,7 @@
 
 #include "runtime/eval/Evaluator.h"
 
+#include "runtime/eval/CalibrationData.h"
 #include "runtime/model/Tokens.h"
 
 #include <algorithm>
@@ -297,6 +298,7 @@ StatusOr<EvalResult> evaluate(Decoder &decoder, const TaskMaterial &material,
 
 Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &material,
                         const EvalGrid &grid, std::vector<EvalMethod> &methods) {
+  constexpr uint64_t calibrationSeed = 0; // that of `kvasir calibrate`
   constexpr int64_t windows = 8, decodedRoom = 256;
   int64_t tokens = decodedRoom;
   for (int64_t length : grid.lengths) {
@@ -305,7 +307,11 @@ Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &
   std::vector<EvalMethod *> waiting;
   RecordOptions options;
   for (EvalMethod &method : methods) {
-    if (method.execution->needsCalibration()) {
+    if (!method.execution->calibrationSources().empty() && method.artefacts.empty()) {
+      KVCACHE_RETURN_IF_ERROR(
+          calibrateOnSequences(decoder, dense, material, calibrationSeed, *method.execution).status());
+      method.calibratedOn = sampledCalibration;
+    } else if (method.execution->needsCalibration()) {
       waiting.push_back(&method);
       options.preRopeKeys |= method.execution->needsPreRopeKeys();
     }

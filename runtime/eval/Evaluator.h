@@ -18,12 +18,16 @@
 
 namespace kvcache::rt {
 
+/// Stands in EvalMethod::calibratedOn for a method that says itself which sequences it sees.
+constexpr int64_t sampledCalibration = -1;
+
 /// A method that is evaluated; calibrated when it needs it.
 struct EvalMethod {
   std::string name;
   Execution *execution = nullptr; ///< not owned
-  int64_t calibratedOn = 0;       ///< tokens of a calibration window; 0: nothing was calibrated here
-  std::string artefacts;          ///< a checksum of artefacts that were given; empty: none were
+  /// Tokens of a calibration window, or `sampledCalibration`; 0: nothing was calibrated here.
+  int64_t calibratedOn = 0;
+  std::string artefacts = {};     ///< a checksum of artefacts that were given; empty: none were
 };
 
 /// A budget as it was asked for, and what it comes to: tokens per KV head and layer for a method
@@ -73,7 +77,8 @@ StatusOr<EvalResult> evaluate(Decoder &decoder, const TaskMaterial &material,
 /// Calibrates those of `methods` that need it on 8 windows of the calibration text, drawn with a
 /// fixed seed and prefilled with `dense`, and sets `calibratedOn`. A window has room for the
 /// longest context of the grid and what is decoded after it: keys after RoPE depend on their
-/// positions, so positions that calibration never saw would be coded badly.
+/// positions, so positions that calibration never saw would be coded badly. Methods that say which
+/// sequences they see get those, unless artefacts were given.
 Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &material,
                         const EvalGrid &grid, std::vector<EvalMethod> &methods);
 

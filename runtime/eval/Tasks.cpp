@@ -125,10 +125,10 @@ std::vector<int64_t> Maker::partition(int64_t total, int64_t count) {
 /// F, then the key in a line of its own, then F.
 Draft Maker::passkey() {
   std::string key = std::to_string(random_.between(10000, 99999));
-  std::string line = "\nThe pass key is " + key + ". Remember it.\n";
+  std::string line = "\n" + passkeyLine(key) + "\n";
   std::vector<int64_t> parts = partition(room(line.size()), 2);
   return {filler(parts[0]) + line + filler(parts[1]),
-          {{"\nWhat is the pass key? The pass key is ", key}}};
+          {{passkeyQuestion, key}}};
 }
 
 /// Names like `K3` with their values; `aliases`: about half of those after the first are the name
@@ -323,6 +323,10 @@ StatusOr<Sample> makeSample(const TaskMaterial &material, Task task, int64_t len
     sample.questions.push_back({idsOf(question), idsOf(answer)});
   }
   return sample;
+}
+
+std::string passkeyLine(const std::string &key) {
+  return "The pass key is " + key + ". Remember it.";
 }
 
 Sample questionInside(Sample sample) {

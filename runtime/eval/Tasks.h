@@ -51,6 +51,12 @@ struct Sample {
 StatusOr<Sample> makeSample(const TaskMaterial &material, Task task, int64_t length, uint64_t seed,
                             int64_t index);
 
+/// What a passkey sample asks, and the line of its context that states the key.
+constexpr const char *passkeyQuestion = "\nWhat is the pass key? The pass key is ";
+std::string passkeyLine(const std::string &key);
+/// Tokens of a key.
+constexpr int64_t needleAnswerTokens = 5;
+
 /// The same sample with its only question, except the last token, moved into the context.
 Sample questionInside(Sample sample);
 

@@ -138,6 +138,12 @@ Status ExecutableLoader::program(const proto::Program &from, int32_t number) {
     return bad("expected chunk_rows of at least 0, got " + std::to_string(from.chunk_rows()));
   }
   program_->chunkRows = from.chunk_rows();
+  program_->source = from.source();
+  program_->sizes.assign(from.sizes().begin(), from.sizes().end());
+  bool sampled = !from.source().empty();
+  if (sampled != (from.sizes_size() == 2) || (sampled && from.kind() != proto::Program::CALIBRATE)) {
+    return bad("expected the two sizes of a source of a calibrate program, or neither");
+  }
   program_->slots = from.slots();
   KVCACHE_RETURN_IF_ERROR(inRange(from.slots(), mostSlots, "slot count"));
   KVCACHE_RETURN_IF_ERROR(bindings(from));
@@ -174,11 +180,12 @@ Status ExecutableLoader::bindings(const proto::Program &from) {
   return Status::ok();
 }
 
-/// What is carried is there at the end of a prompt alone.
+/// What is carried is there at the end of a prompt and while a method is calibrated.
 Status ExecutableLoader::carries(int32_t tensor) const {
   bool ends = program_->kind == proto::Program::PROMPT_SCORE ||
               program_->kind == proto::Program::PROMPT_MODEL ||
-              program_->kind == proto::Program::PROMPT_END;
+              program_->kind == proto::Program::PROMPT_END || !program_->source.empty() ||
+              program_->kind == proto::Program::CALIBRATE_MODEL;
   return ends && to_.tensors_[tensor].carried
              ? Status::ok()
              : bad("tensor '" + to_.tensors_[tensor].name + "' is carried outside of the end of a prompt");
@@ -206,9 +213,14 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
       if (tensor.elem != loaded.elem || loaded.zeroed) {
         return bad("buffer '" + from.name() + "' is not what tensor '" + tensor.name + "' holds");
       }
+    } else if (loaded.dims.size() + 1 == tensor.dims.size() &&
+               tensor.dims.front() != to_.geometry_.layers) { // the part of a layer
+      return bad("buffer '" + from.name() + "' is no layer of tensor '" + tensor.name + "'");
     }
   }
-  if (from.role() == proto::Buffer::ROPE_INV_FREQ && to_.geometry_.ropeInvFreq.empty()) {
+  // What sees sequences is run where there is a model.
+  if (from.role() == proto::Buffer::ROPE_INV_FREQ && to_.geometry_.ropeInvFreq.empty() &&
+      program_->source.empty()) {
     return bad("it uses RoPE frequencies, the geometry has none");
   }
   if (isMade(loaded.role) && loaded.role != proto::Buffer::TRANSIENT) {
@@ -256,7 +268,8 @@ Status ExecutableLoader::step(const proto::Step &from, int32_t left) {
   bool readsOnly =
       program_->kind == proto::Program::ATTEND || program_->kind == proto::Program::READ ||
       program_->kind == proto::Program::PROMPT_SCORE ||
-      program_->kind == proto::Program::PROMPT_MODEL;
+      program_->kind == proto::Program::PROMPT_MODEL ||
+      program_->kind == proto::Program::CALIBRATE_MODEL;
   switch (from.kind_case()) {
   case proto::Step::kKernel:
     return kernel(from.kernel(), to.kernel);

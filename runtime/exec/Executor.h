@@ -52,6 +52,9 @@ public:
   std::vector<std::string> neededRequests() const override { return executable().requests(); }
   bool needsCalibration() const override;
   Status calibrate(int64_t layer, const LayerRows &rows) override;
+  std::vector<CalibrationSource> calibrationSources() const override;
+  Status calibrateSequence(size_t source, const std::vector<LayerRows> &layers,
+                           const RequestTables &tables) override;
   Status finishCalibration() override;
 
   StatusOr<std::unique_ptr<Sequence>> createSequence(const SequenceOptions &options) override;
@@ -101,12 +104,24 @@ private:
     std::vector<float> q, k, v, kPre;
     std::vector<int32_t> positions;
   };
+  /// What sequences of a source have made of a carried tensor: sums over sequences, of all layers.
+  struct CalibrationSums {
+    int64_t sequences = 0;
+    std::vector<int64_t> extents; ///< of one layer
+    std::vector<double> values;
+  };
   using Batch = std::vector<CompiledSequence *>;
 
   explicit CompiledExecution(std::shared_ptr<ExecutionCore> core);
   const LoadedExecutable &executable() const { return *core_->executable; }
   /// The number among all tensors of the artefact called number `index`.
   int32_t tensorOfArtefact(size_t index) const;
+  /// The calibrate programs that see sequences, in order: the sources by number.
+  std::vector<const LoadedProgram *> sampledPrograms() const;
+  /// Runs calibrate programs of one layer that see all rows at once.
+  Status calibrateOnRows(const std::vector<const LoadedProgram *> &programs, int64_t layer,
+                         const Artefacts &made);
+  Status calibrateModel(Artefacts &made);
   Status checkLayer(int64_t layer) const;
   Status checkRows(int64_t layer, const LayerRows &rows, bool calibrating) const;
   Status takeBatch(const std::vector<Sequence *> &sequences);
@@ -128,6 +143,7 @@ private:
   std::shared_ptr<ExecutionCore> core_;
   std::shared_ptr<const Artefacts> artefacts_;
   std::vector<CalibrationRows> calibration_;
+  std::vector<CalibrationSums> sums_; ///< by tensor number
   bool usesIds_ = false;       ///< a program reads the token ids of its rows
   bool stepsLookBack_ = false; ///< a program of a decode step reads the last queries
   Batch batch_;

@@ -99,14 +99,20 @@ void *Frame::provided(const LoadedBuffer &buffer) const {
   case proto::Buffer::IDS:
     return writable(item_.rows.ids);
   case proto::Buffer::ROPE_INV_FREQ:
-    return writable(executable_->geometry().ropeInvFreq.data());
+    return executable_->geometry().ropeInvFreq.empty()
+               ? nullptr
+               : writable(executable_->geometry().ropeInvFreq.data());
   case proto::Buffer::TENSOR:
     if (executable_->tensors()[buffer.index].carried) {
       return nullptr;
     }
     if (executable_->tensors()[buffer.index].artefact) {
       const std::vector<char> &values = item_.artefacts->values[buffer.index][layer_];
-      return values.empty() ? nullptr : writable(values.data());
+      const std::vector<int64_t> &dims = executable_->tensors()[buffer.index].dims;
+      bool ownPart = buffer.dims.size() + 1 == dims.size(); // of an artefact about all layers
+      size_t offset =
+          ownPart ? values.size() / static_cast<size_t>(dims.front()) * static_cast<size_t>(layer_) : 0;
+      return values.empty() ? nullptr : writable(values.data() + offset);
     }
     return item_.state->tensors[buffer.index].data();
   default:
@@ -143,7 +149,8 @@ Status Frame::request(const LoadedBuffer &buffer, int64_t bytes, void *&data) co
 
 Status Frame::carried(int32_t index, void *&data) const {
   const LoadedBuffer &buffer = program_->buffers[index];
-  bool model = program_->kind == proto::Program::PROMPT_MODEL;
+  bool model = program_->kind == proto::Program::PROMPT_MODEL ||
+               program_->kind == proto::Program::CALIBRATE_MODEL;
   int64_t layers = executable_->geometry().layers;
   std::vector<int64_t> found = extents(index);
   if (item_.carried == nullptr || bufferBytes(index) < 0 ||

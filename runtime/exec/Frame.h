@@ -26,10 +26,10 @@ struct RequestState {
 struct RunItem {
   LayerState *state = nullptr;
   const Artefacts *artefacts = nullptr; ///< written by CALIBRATE programs only
-  const RequestState *requests = nullptr; ///< null in CALIBRATE programs
+  const RequestState *requests = nullptr; ///< null in CALIBRATE programs that see no sequences
   LayerRows rows;                       ///< rows 0 and null pointers where the event has none
   float *lse = nullptr;                 ///< [rows, Hq], ATTEND
-  CarriedTensors *carried = nullptr;    ///< by tensor number, at the end of a prompt
+  CarriedTensors *carried = nullptr;    ///< by tensor number, at the end of a prompt and of calibration
   int64_t budget = -1;
   uint64_t seed = 0;
 };

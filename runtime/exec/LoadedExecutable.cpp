@@ -37,6 +37,8 @@ const char *programKindName(proto::Program::Kind kind) {
     return "probe";
   case proto::Program::DRAFT_END:
     return "draft_end";
+  case proto::Program::CALIBRATE_MODEL:
+    return "calibrate_model";
   default:
     return "unknown";
   }
@@ -82,15 +84,16 @@ bool LoadedExecutable::anyUses(proto::Program::Kind kind, proto::Buffer::Role ro
 }
 
 bool LoadedExecutable::usesIds() const {
-  return std::any_of(programs_.begin(), programs_.end(),
-                     [](const auto &program) { return program->uses(proto::Buffer::IDS); });
+  return std::any_of(programs_.begin(), programs_.end(), [](const auto &program) {
+    return program->source.empty() && program->uses(proto::Buffer::IDS);
+  });
 }
 
 std::vector<std::string> LoadedExecutable::requests() const {
   std::set<std::string> names;
   for (const auto &program : programs_) {
     for (const LoadedBuffer &b : program->buffers) {
-      if (isRequest(b.role)) {
+      if (isRequest(b.role) && program->source.empty()) { // those of a source come with its sequences
         names.insert(b.name);
       }
     }

@@ -72,6 +72,8 @@ struct LoadedProgram {
   proto::Program::Kind kind = proto::Program::PREFILL;
   int32_t slots = 0;
   int64_t chunkRows = 0; ///< prefill, ingest: rows at a time, 0: all
+  std::string source;    ///< calibrate: which sequences it sees one at a time; empty: all rows of texts
+  std::vector<int64_t> sizes; ///< of the source: CalibrationSource::count and ::size
   std::vector<proto::SlotBinding> bindings;
   std::vector<LoadedBuffer> buffers;
   std::vector<LoadedStep> steps;
@@ -93,7 +95,7 @@ struct LoadedTensor {
   std::vector<int64_t> dims;
   int64_t bytes = 0; ///< of one layer's instance
   bool artefact = false;
-  bool carried = false; ///< made by a program of the end of a prompt for a later one; no dims
+  bool carried = false; ///< made by one program of an event for a later one; no dims
 };
 
 /// Whether a buffer of this role is memory that the program itself fills.

@@ -154,7 +154,8 @@ Status ProgramRunner::failure(const LoadedKernel &kernel, int32_t code) const {
   std::string op = blamedOp(info);
   std::string where = " in phase " +
                       (info.phase().empty() ? programKindName(program_->kind) : info.phase()) +
-                      (program_->kind == proto::Program::PROMPT_MODEL
+                      (program_->kind == proto::Program::PROMPT_MODEL ||
+                               program_->kind == proto::Program::CALIBRATE_MODEL
                            ? ", all layers"
                            : ", layer " + std::to_string(layer_));
   switch (code) {

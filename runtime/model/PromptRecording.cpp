@@ -178,4 +178,14 @@ Status calibrate(const PromptRecording &recording, Execution &execution) {
   return Status::ok();
 }
 
+Status calibrateSequence(const PromptRecording &recording, size_t source,
+                         const RequestTables &tables, Execution &execution) {
+  KVCACHE_RETURN_IF_ERROR(checkRecording(recording, execution));
+  std::vector<LayerRows> layers;
+  for (int64_t layer = 0; layer < execution.geometry().layers; ++layer) {
+    layers.push_back(slice(recording, layer, 0, recording.tokens));
+  }
+  return execution.calibrateSequence(source, layers, tables);
+}
+
 } // namespace kvcache::rt

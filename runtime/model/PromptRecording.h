@@ -65,4 +65,8 @@ Status feedPrompt(Decoder &decoder, const PromptRecording &recording, Execution 
 /// the caller's.
 Status calibrate(const PromptRecording &recording, Execution &execution);
 
+/// Feeds a recording, of all queries and keys before RoPE, as a sequence of a source.
+Status calibrateSequence(const PromptRecording &recording, size_t source,
+                         const RequestTables &tables, Execution &execution);
+
 } // namespace kvcache::rt

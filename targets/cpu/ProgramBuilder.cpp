@@ -24,7 +24,7 @@ ProgramBuilder::ProgramBuilder(ExecutableOp executable, proto::Program::Kind kin
   program_ = ProgramOp::create(
       b_, loc_, b_.getStringAttr(wordOf(proto::Program::Kind_Name(kind))),
       layers.empty() ? DenseI64ArrayAttr() : b_.getDenseI64ArrayAttr(layers), IntegerAttr(),
-      IntegerAttr());
+      IntegerAttr(), StringAttr(), DenseI64ArrayAttr());
   b_.setInsertionPointToEnd(&program_.getBody().emplaceBlock());
 }
 
@@ -113,7 +113,10 @@ int ProgramBuilder::roleBuffer(proto::Buffer::Role role, StringRef name, Element
   bool named = role == proto::Buffer::TENSOR || role == proto::Buffer::REQUEST ||
                role == proto::Buffer::REQUEST_ROWS || role == proto::Buffer::REQUEST_SIZE ||
                role == proto::Buffer::LAST_QUERIES || role == proto::Buffer::LAST_POSITIONS;
-  std::string tensor = named ? name.str() : "";
+  // Of an artefact about the model a layer may read all of it, and its own part.
+  std::string tensor = role == proto::Buffer::TENSOR ? (name + "/" + Twine(dims.size())).str()
+                       : named                       ? name.str()
+                                                     : "";
   auto [it, fresh] = roleBuffers_.try_emplace({role, tensor}, -1);
   if (fresh) {
     it->second = addBuffer(role, name, elem, dims, /*zeroed=*/false);

@@ -54,6 +54,18 @@ public:
   proto::Program::Kind kind() const { return kind_; }
   /// The program runs for so many rows at a time.
   void chunkRows(int64_t rows) { program_.setChunkRows(rows); }
+  /// The program sees one sequence of a source at a time.
+  void source(StringRef name, ArrayRef<int64_t> sizes) {
+    program_.setSource(name);
+    program_.setSizes(sizes);
+  }
+  /// Whether it runs once for all layers.
+  bool seesAllLayers() const {
+    return kind_ == proto::Program::PROMPT_MODEL || kind_ == proto::Program::CALIBRATE_MODEL;
+  }
+  bool calibrates() const {
+    return kind_ == proto::Program::CALIBRATE || kind_ == proto::Program::CALIBRATE_MODEL;
+  }
 
   /// A fresh slot that a step writes.
   int newSlot() { return addSlot(proto::SlotBinding::NONE, {}, {}); }

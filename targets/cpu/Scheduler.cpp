@@ -77,7 +77,8 @@ std::optional<proto::Program::Kind> kindOf(PhaseOp phase) {
       {"attend", proto::Program::ATTEND},
       {"calibrate", proto::Program::CALIBRATE},
       {"probe", proto::Program::PROBE},
-      {"draft_end", proto::Program::DRAFT_END}};
+      {"draft_end", proto::Program::DRAFT_END},
+      {"calibrate_model", proto::Program::CALIBRATE_MODEL}};
   for (auto &[name, kind] : kinds) {
     if (phase.hasKind(name)) {
       return kind;
@@ -227,6 +228,14 @@ LogicalResult Scheduler::run(PhaseOp phase) {
   if (int64_t rows = phase.getChunkRows()) {
     builder_.chunkRows(rows);
   }
+  if (phase.hasKind("calibrate") && phase.getTriggersAttr()) {
+    auto trigger = cast<TriggerAttr>(phase.getTriggersAttr()[0]);
+    SmallVector<int64_t> sizes;
+    for (Attribute size : cast<ArrayAttr>(trigger.getLimit())) {
+      sizes.push_back(cast<IntegerAttr>(size).getInt());
+    }
+    builder_.source(trigger.getEvent(), sizes);
+  }
   for (BlockArgument argument : phase.getBlock().getArguments()) {
     if (failed(bindArgument(phase, argument))) {
       return failure();
@@ -318,7 +327,9 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     place.places.push_back({isRow ? rows : Extent::of(axis.getInteger().value_or(1)), -1, -1, {}});
   }
   if (window) {
-    context_.needQueryRows(wanted);
+    if (!builder_.calibrates()) { // which has all queries of a sequence
+      context_.needQueryRows(wanted);
+    }
     place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries_" + std::to_string(wanted),
                                        ElementType::F32, {rows, heads, dim});
     queryPositions_[argument] = builder_.roleBuffer(
@@ -340,7 +351,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     }
   } else if (role == "key" || role == "value") {
     bool pre = role == "key" && !channelAxes.empty() && channelAxes.back().getTag() == "pre";
-    if (pre) {
+    if (pre && !builder_.calibrates()) {
       context_.executable.setPreRopeKeys(true);
     }
     auto bufferRole = role == "value" ? proto::Buffer::VALUE
@@ -568,13 +579,17 @@ LogicalResult Scheduler::finish(NextOp next) {
   for (auto [name, value] : llvm::zip(next.getNames(), next.getValues())) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
+    if (symbol && isa<BlockArgument>(value) && context_.tensors.count(symbol.getValue().str())) {
+      return next.emitError() << "artefact '@" << symbol.getValue()
+                              << "': expected a value that the phase computes, got an argument of it";
+    }
       return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
     }
     if (!symbol && cast<StringAttr>(name).getValue() == "rows" && failed(passRows(next, value))) {
       return failure();
     }
-    if ((builder_.kind() == proto::Program::PROMPT_SCORE ||
-         builder_.kind() == proto::Program::PROMPT_MODEL) &&
+    if ((builder_.kind() == proto::Program::PROMPT_SCORE || builder_.seesAllLayers() ||
+         builder_.calibrates()) &&
         !symbol && failed(carry(next, cast<StringAttr>(name).getValue(), value))) {
       return failure();
     }

@@ -61,14 +61,21 @@ int Scheduler::ropeRows(int rowsBuffer, int positions, Extent rows, int64_t head
 
 LogicalResult Scheduler::rope(RopeOp op) {
   const TensorPlace &input = tensors_[op.getInput()];
-  if (!queryRows_.count(op.getInput())) {
-    return op.emitError() << "expected rows of the event (query or key), got a computed tensor";
+  // A computed tensor will do where it lies as rows of an event do.
+  bool liesAsRows = input.axes.size() > 1 && input.axes.front().getKind() == "query" &&
+                    input.axes.back().getKind() == "channel" && input.elem == ElementType::F32 &&
+                    llvm::all_of(input.places, [](const AxisPlace &axis) { return axis.lengths < 0; });
+  if (!queryRows_.count(op.getInput()) && !liesAsRows) {
+    return op.emitError() << "expected rows of the event (query or key), or a computed tensor of f32 whose first axis is "
+                             "query and last is channel, got "
+                          << op.getInput().getType();
   }
   int64_t heads = 1;
   for (AxisAttr axis : input.axes) {
     heads *= axis.getKind() == "head" || axis.getKind() == "group" ? axis.getInteger().value_or(1) : 1;
   }
-  Extent rows = queryRows_[op.getInput()];
+  bool ofEvent = queryRows_.count(op.getInput());
+  Extent rows = ofEvent ? queryRows_[op.getInput()] : input.places.front().capacity;
   TensorPlace place = input;
   auto result = cast<AxisTensorType>(op.getType());
   for (AxisAttr &axis : place.axes) {
@@ -78,6 +85,9 @@ LogicalResult Scheduler::rope(RopeOp op) {
   }
   place.buffer = ropeRows(input.buffer, tensors_[op.getPositions()].buffer, rows, heads, /*inverse=*/false);
   tensors_[op.getOutput()] = place;
+  if (!ofEvent) {
+    return success();
+  }
   queryRows_[op.getOutput()] = rows;
   // What a query sees stays a matter of the tokens' own positions, wherever it is rotated to.
   queryPositions_[op.getOutput()] = queryPositions_.lookup(op.getInput());

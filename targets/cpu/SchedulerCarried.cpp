@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What crosses between the programs that end a prompt (prompt_score, prompt_model, prompt_end): the
-// buffer that holds a named result becomes a carried tensor, which later programs bind by its name.
+// What crosses between the programs that end a prompt (prompt_score, prompt_model, prompt_end), and
+// those that calibrate: the buffer that holds a named result becomes a carried tensor, which later programs bind by its name.
 
 #include "targets/cpu/Scheduler.h"
 
@@ -18,7 +18,7 @@ std::string Scheduler::carriedTensor(int buffer, StringRef name) {
 
 LogicalResult Scheduler::carry(NextOp next, StringRef name, Value value) {
   auto found = tensors_.find(value);
-  bool model = builder_.kind() == proto::Program::PROMPT_MODEL;
+  bool model = builder_.seesAllLayers();
   if (found == tensors_.end() || found->second.buffer < 0) {
     return next.emitError() << "'" << name
                             << "' crosses to other phases: expected a tensor or an index set "
@@ -76,7 +76,7 @@ bool Scheduler::bindCarried(BlockArgument argument, StringRef role) {
   }
   const CarriedPlace &carried = found->second;
   Extent layers = Extent::of(context_.geometry.layers);
-  bool model = builder_.kind() == proto::Program::PROMPT_MODEL;
+  bool model = builder_.seesAllLayers();
   TensorPlace place;
   place.elem = carried.elem;
   SmallVector<Extent> dims;

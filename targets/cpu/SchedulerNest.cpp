@@ -115,6 +115,24 @@ AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
   }
   Operation *source = yielded.getDefiningOp();
   auto outerOf = [&](Value inner) -> Value {
+/// The slice along `axis` that a value of a kernel is computed from, element by element or by sums; null when there is none.
+static SliceOp sliceBehind(Value value, StringRef axis) {
+  Operation *op = value.getDefiningOp();
+  if (!op || isa<RelabelOp, KernelOp>(op)) { // relabel: placeAxis follows the other name
+    return {};
+  }
+  if (auto slice = dyn_cast<SliceOp>(op); slice && slice.getAxis() == axis) {
+    return slice;
+  }
+  for (Value operand : op->getOperands()) {
+    bool shares = isa<AxisTensorType>(operand.getType()) && findAxis(axesOf(operand), axis);
+    if (SliceOp slice = shares ? sliceBehind(operand, axis) : SliceOp()) {
+      return slice;
+    }
+  }
+  return {};
+}
+
     auto argument = dyn_cast<BlockArgument>(inner);
     return argument ? kernel.getInputs()[argument.getArgNumber()] : inner;
   };
@@ -122,7 +140,7 @@ AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
     auto at = findAxisIndex(axesOf(relabel.getResult()), axis.getName());
     return placeAxis(kernel, axesOf(relabel.getInput())[*at], relabel.getInput());
   }
-  if (auto slice = dyn_cast_or_null<SliceOp>(source); slice && slice.getAxis() == axis.getName()) {
+  if (SliceOp slice = sliceBehind(yielded, axis.getName())) {
     return {scalar(outerOf(slice.getSize())), -1, -1, {}};
   }
   for (Value input : kernel.getInputs()) {

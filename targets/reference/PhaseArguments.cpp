@@ -7,6 +7,7 @@
 
 #include "dialect/Axes.h"
 #include "dialect/MethodSymbols.h"
+#include "targets/reference/LayerStack.h"
 
 namespace mlir::kvcache::reference {
 
@@ -228,7 +229,15 @@ Status Binder::bind(BlockArgument argument, BindingAttr binding) {
     return Status::ok();
   }
   if (artefacts.count(name)) {
-    in_.bind(argument, artefacts.at(name));
+    const RuntimeValue &whole = artefacts.at(name);
+    const auto *tensor = std::get_if<std::shared_ptr<const TensorValue>>(&whole);
+    if (tensor && (*tensor)->tensor.axes.size() == axesOf(argument).size() + 1) { // its own part
+      StatusOr<RuntimeValue> part = layerOf(whole, event_.layer);
+      KVCACHE_RETURN_IF_ERROR(part.status());
+      in_.bind(argument, *part);
+      return Status::ok();
+    }
+    in_.bind(argument, whole);
     return Status::ok();
   }
   return Status::badInput("it is neither a state nor a calibrated artefact");

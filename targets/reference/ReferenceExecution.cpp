@@ -450,62 +450,8 @@ Status ReferenceExecution::attend(int64_t layer, const rt::Sequence &sequence, i
   return Status::ok();
 }
 
-//===-- calibration, report
-//-------------------------------------------------------------------------===//
-
-Status ReferenceExecution::calibrate(int64_t layer, const rt::LayerRows &rows) {
-  KVCACHE_RETURN_IF_ERROR(checkBatch(layer, {nullptr}, {rows}));
-  Samples &samples = samples_[static_cast<size_t>(layer)];
-  int64_t kv = rows.rows * geometry().kvHeads * geometry().headDim,
-          all = rows.rows * geometry().queryHeads * geometry().headDim;
-  auto add = [](std::vector<float> &to, const float *from, int64_t count) {
-    if (from) {
-      to.insert(to.end(), from, from + count);
-    }
-  };
-  add(samples.q, rows.q, all);
-  add(samples.k, rows.k, kv);
-  add(samples.v, rows.v, kv);
-  add(samples.kPre, rows.kPre, kv);
-  samples.positions.insert(samples.positions.end(), rows.positions, rows.positions + rows.rows);
-  return Status::ok();
-}
-
-Status ReferenceExecution::finishCalibration() {
-  PhaseOp phase = method_->phase("calibrate");
-  if (!phase) {
-    return Status::ok();
-  }
-  for (int64_t layer = 0; layer < geometry().layers; ++layer) {
-    Samples &samples = samples_[static_cast<size_t>(layer)];
-    rt::LayerRows rows;
-    rows.rows = static_cast<int64_t>(samples.positions.size());
-    if (rows.rows == 0) {
-      return Status::badInput("layer " + std::to_string(layer) + ": no calibration rows given");
-    }
-    rows.q = samples.q.empty() ? nullptr : samples.q.data();
-    rows.k = samples.k.data();
-    rows.v = samples.v.data();
-    rows.kPre = samples.kPre.empty() ? nullptr : samples.kPre.data();
-    rows.positions = samples.positions.data();
-    PhaseEvent event;
-    event.layer = layer;
-    event.length = rows.rows;
-    event.rows = &rows;
-    Interpreter in(geometry());
-    KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
-    NextOp next = phase.getNext();
-    SmallVector<Value> wanted(next.getValues());
-    KVCACHE_RETURN_IF_ERROR(in.evaluate(phase.getBlock(), wanted));
-    for (auto [name, value] : llvm::zip_equal(next.getNames(), next.getValues())) {
-      if (auto symbol = dyn_cast<FlatSymbolRefAttr>(name)) {
-        method_->artefacts[static_cast<size_t>(layer)][symbol.getValue().str()] = in.valueOf(value);
-      }
-    }
-    samples = Samples();
-  }
-  return Status::ok();
-}
+//===-- report
+//-----------------------------------------------------------------------------------------===//
 
 std::vector<rt::KernelReport> ReferenceExecution::kernels() const {
   std::vector<rt::KernelReport> reports;

@@ -26,6 +26,9 @@ public:
   std::vector<std::string> neededRequests() const override { return method_->neededRequests(); }
   bool needsCalibration() const override { return method_->needsCalibration(); }
   Status calibrate(int64_t layer, const rt::LayerRows &rows) override;
+  std::vector<rt::CalibrationSource> calibrationSources() const override;
+  Status calibrateSequence(size_t source, const std::vector<rt::LayerRows> &layers,
+                           const rt::RequestTables &tables) override;
   Status finishCalibration() override;
   StatusOr<std::unique_ptr<rt::Sequence>>
   createSequence(const rt::SequenceOptions &options) override;
@@ -62,6 +65,19 @@ private:
     std::vector<int32_t> positions;
   };
 
+  /// What sequences have made of a named result: sums over them, by layer.
+  struct Sums {
+    int64_t sequences = 0;
+    std::vector<Tensor> layers;
+  };
+
+  /// The phases calibrate that see sequences: the sources by number.
+  SmallVector<PhaseOp> sampledPhases() const;
+  /// A phase calibrate that sees the rows of all texts of a layer.
+  Status calibrateOnRows(PhaseOp phase, int64_t layer);
+  /// One that sees the means of all layers.
+  Status calibrateModel(PhaseOp phase);
+  Status makeArtefacts(PhaseOp phase, const PhaseEvent &event, int64_t first, int64_t end);
   Status checkBatch(int64_t layer, const std::vector<rt::Sequence *> &sequences,
                     const std::vector<rt::LayerRows> &rows) const;
   /// Runs the phase that appends `rows`; with `wantOutput`, fills rows.out.
@@ -90,6 +106,7 @@ private:
 
   std::shared_ptr<ReferenceMethod> method_;
   std::vector<Samples> samples_;
+  std::map<std::string, Sums> sums_;
 };
 
 } // namespace mlir::kvcache::reference

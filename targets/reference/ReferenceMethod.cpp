@@ -10,6 +10,7 @@
 #include "dialect/CacheOps.h"
 #include "dialect/KVCacheDialect.h"
 #include "dialect/MergeOps.h"
+#include "dialect/ParameterText.h"
 #include "dialect/RowOps.h"
 #include "dialect/ScoreOps.h"
 #include "passes/compose/Scopes.h"
@@ -85,13 +86,7 @@ std::map<std::string, std::string> ReferenceMethod::parameters() const {
   std::map<std::string, std::string> result;
   MethodOp method = method_;
   for (auto param : method.getBody().front().getOps<ParamOp>()) {
-    std::string &text = result[param.getSymName().str()];
-    if (auto word = dyn_cast<StringAttr>(param.getValue())) {
-      text = word.getValue().str();
-      continue;
-    }
-    llvm::raw_string_ostream os(text);
-    param.getValue().print(os, /*elideType=*/true);
+    result[param.getSymName().str()] = parameterText(param);
   }
   return result;
 }
@@ -228,6 +223,9 @@ static int64_t queryRowsFor(PhaseOp phase) {
 
 void ReferenceMethod::findNeeds() {
   method_->walk([&](PhaseOp phase) {
+    if (calibrationSource(phase)) {
+      return; // its sequences come with all there is
+    }
     for (auto [argument, attr] : llvm::zip_equal(phase.getBlock().getArguments(),
                                                  phase.getBindings().getAsRange<BindingAttr>())) {
       StringRef role = attr.getRole();
@@ -299,7 +297,9 @@ StatusOr<rt::reference::FactorSide> ReferenceMethod::factor(StateOp state,
       return Status::badInput("artefact '@" + name + "' has not been calibrated");
     }
     const Tensor &tensor = std::get<std::shared_ptr<const TensorValue>>(found->second)->tensor;
-    int64_t lists = tensor.find("head") == 0 ? tensor.axes[0].extent : 1;
+    // Heads have a basis each, unless a row holds the values of all of them.
+    bool shared = !column.features.empty() && column.features[0].name == "head";
+    int64_t lists = tensor.find("head") == 0 && !shared ? tensor.axes[0].extent : 1;
     int64_t stride = lists == 0 ? 0 : tensor.points() / lists;
     int64_t expected = column.layout.width * (i == 0 ? column.layout.rank : 1);
     if (stride != expected || (lists > 1 && list >= lists)) {

@@ -143,7 +143,8 @@ def mutate(runner):
         return False
     survivors, crashes, counts = [], [], {"caught": 0, "rejected": 0, "equivalent": 0}
     trial = MutantTrial(runner)
-    candidates = mutations.mutants(source)
+    elsewhere = mutations.calibration_lines(source)
+    candidates = [mutant for mutant in mutations.mutants(source) if mutant.line not in elsewhere]
     with ThreadPoolExecutor(options.jobs) as pool:
         fates = list(pool.map(trial.fate, range(len(candidates)), candidates))
     for mutant, fate in zip(candidates, fates):

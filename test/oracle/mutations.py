@@ -51,16 +51,16 @@ EQUIVALENT = {
          "(!q, !kvm, i1, !i) -> !o", "causal -> nothing"): "the row of a step sees every entry",
     },
     "duoattention": {
-        ("kvcache.artefact @gates : !gates from file else -1.0", "-1.0 -> -1.5"): "any number below 0 stands for no gates",
+        ("kvcache.artefact @gates : !gates else -1.0", "-1.0 -> -1.5"): "any number below 0 stands for no gates",
     },
     "evolkv": {
         ("kvcache.artefact @budgets : !mL from file else 1.0", "1.0 -> 1.5"): "the vector is scaled to the budget",
     },
     "headkv": {
-        ("kvcache.artefact @head_scores : !table from file else 1.0", "1.0 -> 1.5"): "shares are of the sum",
+        ("kvcache.artefact @head_scores : !table else 1.0", "1.0 -> 1.5"): "shares are of the sum",
     },
     "compresskv": {
-        ("kvcache.artefact @voting_heads : !hg from file else 1.0", "1.0 -> 1.5"): "votes are averaged",
+        ("kvcache.artefact @voting_heads : !table else 1.0", "1.0 -> 1.5"): "votes are averaged",
         ("kvcache.artefact @importance : !mL from file else 1.0", "1.0 -> 1.5"): "shares are of the sum",
     },
     "think": {
@@ -120,19 +120,19 @@ EQUIVALENT = {
     "roco": {
         ('%o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o',
          "causal -> nothing"): _PROMPT_OUTPUTS,
-        ('%w = kvcache.map "select(t > P | all | t - m >= N - c, 1, 0)" (t = %t, P = %P, all = %all, m = %m, N = %N, c'
-         ' = %c) : (index, index, i1, index, !n, index) -> !n',
-         "1 -> 2"): "doubles the sums and the number of rows alike",
-        ('%F = kvcache.map "select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (t = %t, P'
-         ' = %P, R = %R, rr = %rr, er = %er, M = %M, sinks = %sinks, gone = %gone) : (index, index, !n, f32, f32, !n, '
-         'index, !n) -> !n',
+        ('%w, %gone = kvcache.map "N = t + c * floor((B + c * ratio - t) / c); select(t > P | all | t - m >= N - c, 1.'
+         '0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ratio, t = %t, P'
+         ' = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, index, index, '
+         'i1) -> (!n, !n)',
+         "1.0 -> 1.5"): "becomes 1 again in i32",
+        ('%F = kvcache.map "M = B + c * ratio; R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), '
+         'max(M - floor(er * M) - sinks, gone))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, rr = %rr, er = %er, '
+         'sinks = %sinks, gone = %gone) : (index, index, index, index, index, f32, f32, index, !n) -> !n',
          "1 -> 2"): "in no case of auto does a single entry compete",
-        ('%mean = kvcache.map "sum / max(rows, 1)" (sum = %sum, rows = %rows) : (!s, !s) -> !s',
-         "1 -> 2"): "what one row has seen is safe in the cases",
-        ('%still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1, '
-         '-max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sink'
-         's = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index'
-         ', !s, !s, !s) -> !s',
+        ('%low, %still = kvcache.map "mean = sum / max(rows, 1); -mean; select(i < P & t > P & P <= B, -inf, select(i '
+         '>= n - safe | (t == P & i < sinks), -1, -max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B '
+         '= %B, i = %i, n = %n, safe = %safe, sinks = %sinks, sum = %sum, squares = %squares, rows = %rows) : (index, '
+         'index, index, !pT, index, index, index, !s, !s, !s) -> (!s, !s)',
          "1 -> 2"): "what one row has seen is safe in the cases",
     },
     "scissorhands": {
@@ -178,6 +178,25 @@ def mutants(source):
         edits += [(match.start(), match.end(), OPERATORS[match.group()])
                   for match in _OPERATOR.finditer(visible, string.start() + 1, string.end() - 1)]
     return [_mutant(source, *edit) for edit in sorted(edits)]
+
+
+def calibration_lines(source):
+    """Numbers of the lines that only calibration on sequences runs, which `apply` does not: the phases, and parameters
+    that nothing else names. head_profiles.py changes those."""
+    lines, found, inside = source.splitlines(), set(), False
+    for number, line in enumerate(lines, 1):
+        starts = line.startswith("  kvcache.phase calibrate ") and (" on(" in line or " scope(model)" in line)
+        inside = inside or starts
+        if inside:
+            found.add(number)
+        inside = inside and line != "  }"
+    rest = "\n".join(line for number, line in enumerate(lines, 1)
+                     if number not in found and not line.lstrip().startswith("//"))
+    for number, line in enumerate(lines, 1):
+        name = re.match(r"  kvcache\.param @(\w+)", line)
+        if found and name and len(re.findall(rf"\b{name[1]}\b", rest)) == 1:
+            found.add(number)
+    return found
 
 
 def is_equivalent(method, mutant):

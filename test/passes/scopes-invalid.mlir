@@ -31,6 +31,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -60,6 +61,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -90,6 +92,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -118,6 +121,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -147,6 +151,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -168,6 +173,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -203,6 +209,7 @@ kvcache.method @b {
 // -----
 
 !s = !kvcache.tensor<head:Hkv, token:?, f32>
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
 !m = !kvcache.tensor<f32>
 !mL = !kvcache.tensor<layer:L, f32>
 !i = !kvcache.tensor<i32>
@@ -210,8 +217,67 @@ kvcache.method @b {
 !keep = !kvcache.index<head:Hkv, token.keep:? of token>
 !kv = !kvcache.cache<append, head:Hkv, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32, acc = f32}>
 kvcache.method @a {
-  // expected-error @below {{scope(model): a calibrate phase sees the rows of one layer at a time}}
-  kvcache.phase calibrate (%L = layers : index) scope(model) {
+  // expected-error @below {{calibrate: expected what an earlier phase calibrate yields, got 'mine'}}
+  kvcache.phase calibrate (%L = layers : index, %k = mine : !mL) scope(model) {
+    kvcache.next
+  }
+  kvcache.phase calibrate (%T = length : index, %k = key : !k) on(text(2, 64)) {
+    %m = kvcache.reduce mean %k over [head, token, channel.post] : (!k) -> !m
+    kvcache.next mine = %m : !m
+  }
+}
+kvcache.method @b {
+}
+
+// -----
+
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
+!m = !kvcache.tensor<f32>
+!mL = !kvcache.tensor<layer:L, f32>
+kvcache.method @a {
+  kvcache.artefact @own : !m
+  kvcache.phase calibrate (%k = key : !k) on(text(2, 64)) {
+    %m = kvcache.reduce mean %k over [head, token, channel.post] : (!k) -> !m
+    kvcache.next level = %m : !m
+  }
+  // expected-error @below {{scope(model): expected artefacts with an axis layer:L of a phase calibrate, got @own}}
+  kvcache.phase calibrate (%l = level : !mL) scope(model) {
+    %n = kvcache.map "0 - l" (l = %l) : (!mL) -> !mL
+    kvcache.next @own = %n : !mL
+  }
+}
+kvcache.method @b {
+}
+
+// -----
+
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
+!m = !kvcache.tensor<f32>
+kvcache.method @a {
+  kvcache.artefact @all : !kvcache.tensor<layer:L, f32>
+  kvcache.phase calibrate (%k = key : !k) on(text(2, 64)) {
+    %m = kvcache.reduce mean %k over [head, token, channel.post] : (!k) -> !m
+    kvcache.next level = %m : !m
+  }
+  // expected-error @below {{phase takes 'level' as '!kvcache.tensor<f32>', but an earlier phase yields '!kvcache.tensor<f32>' for each layer; expected the axis 'layer:L' in front}}
+  kvcache.phase calibrate (%l = level : !m) scope(model) {
+    kvcache.next
+  }
+}
+kvcache.method @b {
+}
+
+// -----
+
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
+!m = !kvcache.tensor<f32>
+kvcache.method @a {
+  kvcache.phase calibrate (%k = key : !k) on(text(2, 64)) {
+    %m = kvcache.reduce mean %k over [head, token, channel.post] : (!k) -> !m
+    kvcache.next level = %m : !m
+  }
+  // expected-error @below {{calibrate: expected scope(model) to take means over sequences, got 'level'}}
+  kvcache.phase calibrate (%l = level : !m) {
     kvcache.next
   }
 }

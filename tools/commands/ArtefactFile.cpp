@@ -144,15 +144,19 @@ std::string checksumOfArtefacts(rt::Execution &execution) {
   return fmt::format("{:016x}", hash);
 }
 
-Status saveArtefacts(const std::string &path, rt::Execution &execution, const std::string &source) {
+Status saveArtefacts(const std::string &path, rt::Execution &execution,
+                     const ArtefactOrigin &origin) {
   StatusOr<ArtefactHolder *> holder = holderOf(execution);
   KVCACHE_RETURN_IF_ERROR(holder.status());
   rt::SafetensorsWriter writer;
   writer.setMetadata("format", formatName);
   writer.setMetadata("method", execution.methodName());
   writer.setMetadata("target", execution.target());
-  writer.setMetadata("calibrated_from", source);
-  writer.setMetadata("seed", "0"); // calibration draws nothing
+  writer.setMetadata("calibrated_from", origin.source);
+  writer.setMetadata("seed", std::to_string(origin.seed));
+  if (!origin.modelHash.empty()) {
+    writer.setMetadata("model_hash", origin.modelHash);
+  }
   for (const auto &[key, value] : identity(execution)) {
     writer.setMetadata(key, value);
   }
@@ -217,7 +221,8 @@ Status loadTables(const rt::SafetensorsFile &file, rt::Execution &execution) {
   return Status::ok();
 }
 
-Status loadArtefacts(const std::string &path, rt::Execution &execution) {
+Status loadArtefacts(const std::string &path, rt::Execution &execution,
+                     const std::string &modelHash) {
   StatusOr<std::shared_ptr<rt::SafetensorsFile>> file = rt::SafetensorsFile::open(path);
   KVCACHE_RETURN_IF_ERROR(file.status());
   StatusOr<ArtefactHolder *> holder = holderOf(execution);
@@ -231,6 +236,11 @@ Status loadArtefacts(const std::string &path, rt::Execution &execution) {
   KVCACHE_RETURN_IF_ERROR(checkIdentity(**file, execution));
   const rt::Geometry &geometry = execution.geometry();
   KVCACHE_RETURN_IF_ERROR(checkRope(**file, geometry));
+  auto model = (*file)->metadata().find("model_hash");
+  if (!modelHash.empty() && model != (*file)->metadata().end() && model->second != modelHash) {
+    return Status::badInput(path + ": the artefacts were calibrated on a model with model_hash = " +
+                            model->second + ", expected " + modelHash);
+  }
   std::vector<rt::ArtefactShape> shapes = (*holder)->artefactShapes();
   std::vector<std::vector<std::vector<float>>> values(shapes.size());
   std::set<std::string> expected = {"rope_inv_freq"};
@@ -274,6 +284,9 @@ void noteStatedArtefacts(rt::Execution &execution) {
   if (!names.empty()) {
     printNote("note", "method '" + execution.methodName() + "': no file gives " + names +
                           " (--artefacts), so every element has the value that the method states");
+    std::string made = execution.calibrationSources().empty()
+                           ? ""
+                           : ", as `kvasir calibrate` makes it on a model";
   }
 }
 

@@ -12,15 +12,24 @@
 
 namespace kvcache::tools {
 
-/// Writes the artefacts of a calibrated execution, with method, hash, parameters and geometry;
-/// `source` says what they were calibrated from. Bad input when the method has none.
+/// What artefacts were calibrated on.
+struct ArtefactOrigin {
+  std::string source;    ///< a file, or the sequences of the method
+  std::string modelHash; ///< empty: no model ran
+  uint64_t seed = 0;     ///< of what was drawn
+};
+
+/// Writes the artefacts of a calibrated execution, with method, hash, parameters and geometry. Bad
+/// input when the method has none.
 rt::Status saveArtefacts(const std::string &path, rt::Execution &execution,
-                         const std::string &source);
+                         const ArtefactOrigin &origin);
 
 /// Gives the artefacts of a file to `execution`. Bad input, naming the file and the first
-/// difference, when they were made for another method, other parameters or another geometry, or
-/// when a tensor is missing, unknown, of another shape, or not finite.
-rt::Status loadArtefacts(const std::string &path, rt::Execution &execution);
+/// difference, when they were made for another method, other parameters or another geometry, on
+/// another model than that of `modelHash` (where both are known), or when a tensor is missing,
+/// unknown, of another shape, or not finite.
+rt::Status loadArtefacts(const std::string &path, rt::Execution &execution,
+                         const std::string &modelHash = {});
 
 /// Gives the tensors `table.NAME` of a file to the artefacts of that name: a table of all layers [L, ..], or one that
 /// every layer reads whole. Numbers of any type; shapes may join axes. Bad input, naming file and tensor, when the method

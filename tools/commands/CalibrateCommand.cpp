@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Calibrates from a text, by a dense prefill of a model, or from a dump.
+// Calibrates from a text, by a dense prefill of a model, from a dump, or on the sequences that the
+// method asks for.
 
 #include "tools/commands/CalibrateCommand.h"
 
 #include "runtime/Artefacts.h"
+#include "runtime/eval/CalibrationData.h"
+#include "runtime/eval/ModelHash.h"
+#include "runtime/io/Safetensors.h"
 #include "runtime/model/Decoder.h"
+#include "runtime/model/Tokens.h"
 #include "tools/commands/ApplyMethod.h"
 #include "tools/commands/ArtefactFile.h"
 #include "tools/commands/MethodArguments.h"
@@ -38,18 +43,23 @@ public:
                    "A model folder: config.json and *.safetensors; the bundled model otherwise");
     app.add_option("--prompt", prompt_, "A text file to calibrate from");
     app.add_option("--kv", dump_, "A dump (as for apply) to calibrate from, instead of a text");
+    app.add_option("--seed", seed_, "Of the sequences that the method is calibrated on")
+        ->capture_default_str();
+    app.add_option("--sequences", sequences_,
+                   "Also write those sequences: a safetensors file of I32 tensors, {i}.tokens and "
+                   "their tables");
     app.add_option("-o,--output", output_, "The artefacts, a safetensors file")->required();
   }
 
   Status run(const CommonOptions &, CommandReport &report) override {
-    if (prompt_.empty() == dump_.empty()) {
-      return Status::badInput("expected --prompt FILE or --kv FILE, got " +
-                              std::string(prompt_.empty() ? "neither" : "both"));
+    if (!prompt_.empty() && !dump_.empty()) {
+      return Status::badInput("expected --prompt FILE or --kv FILE, got both");
     }
-    StatusOr<std::unique_ptr<rt::Execution>> execution = prompt_.empty() ? fromDump() : fromText();
+    report.seed = seed_;
+    StatusOr<std::unique_ptr<rt::Execution>> execution = dump_.empty() ? fromModel() : fromDump();
     KVCACHE_RETURN_IF_ERROR(execution.status());
     KVCACHE_RETURN_IF_ERROR(addKernels(**execution, arguments_.requireFused, report));
-    KVCACHE_RETURN_IF_ERROR(saveArtefacts(output_, **execution, prompt_.empty() ? dump_ : prompt_));
+    KVCACHE_RETURN_IF_ERROR(saveArtefacts(output_, **execution, origin_));
     describe(**execution, report);
     return Status::ok();
   }
@@ -64,10 +74,28 @@ private:
     request->anyQueryHeads = dump && !dump->hasQueries();
     StatusOr<std::unique_ptr<rt::Execution>> execution = provider_.load(*request);
     KVCACHE_RETURN_IF_ERROR(execution.status());
-    if (!(*execution)->needsCalibration()) {
+    if (!(*execution)->needsCalibration() && (*execution)->calibrationSources().empty()) {
       return Status::badInput("method '" + arguments_.method + "' has nothing to calibrate");
     }
+    KVCACHE_RETURN_IF_ERROR(checkData(**execution));
     return execution;
+  }
+
+  /// What the user gave is what the method asks for.
+  Status checkData(const rt::Execution &execution) const {
+    std::string sources = rt::describeSources(execution), method = "method '" + arguments_.method + "' ";
+    bool data = !prompt_.empty() || !dump_.empty();
+    if (!sources.empty() && data) {
+      return Status::badInput(method + "is calibrated on " + sources +
+                              ", which the model's own texts give; expected neither --prompt nor --kv");
+    }
+    if (sources.empty() && !data) {
+      return Status::badInput("expected --prompt FILE or --kv FILE, got neither");
+    }
+    if (sources.empty() && (seed_ != 0 || !sequences_.empty())) {
+      return Status::badInput(method + "draws no sequences: expected neither --seed nor --sequences");
+    }
+    return Status::ok();
   }
 
   StatusOr<std::unique_ptr<rt::Execution>> fromDump() {
@@ -76,26 +104,64 @@ private:
     StatusOr<std::unique_ptr<rt::Execution>> execution = load((*file)->geometry(), file->get());
     KVCACHE_RETURN_IF_ERROR(execution.status());
     KVCACHE_RETURN_IF_ERROR(calibrate(**execution, **file));
+    origin_.source = dump_;
     return execution;
   }
 
-  StatusOr<std::unique_ptr<rt::Execution>> fromText() {
+  StatusOr<std::unique_ptr<rt::Execution>> fromModel() {
     StatusOr<std::unique_ptr<rt::Decoder>> decoder = rt::Decoder::load(model_);
     KVCACHE_RETURN_IF_ERROR(decoder.status());
-    StatusOr<std::vector<int32_t>> tokens = readPrompt(prompt_, (*decoder)->config(), model_);
-    KVCACHE_RETURN_IF_ERROR(tokens.status());
     StatusOr<std::unique_ptr<rt::Execution>> execution =
         load((*decoder)->geometry(abi::ElementType::F16), nullptr);
     KVCACHE_RETURN_IF_ERROR(execution.status());
+    StatusOr<std::string> hash = rt::modelHash(model_);
+    KVCACHE_RETURN_IF_ERROR(hash.status());
+    origin_ = {prompt_.empty() ? rt::describeSources(**execution) : prompt_, *hash, seed_};
+    if (prompt_.empty()) {
+      KVCACHE_RETURN_IF_ERROR(onSequences(**execution, **decoder));
+      return execution;
+    }
+    StatusOr<std::vector<int32_t>> tokens = readPrompt(prompt_, (*decoder)->config(), model_);
+    KVCACHE_RETURN_IF_ERROR(tokens.status());
     KVCACHE_RETURN_IF_ERROR(calibrateFromTokens(**execution, **decoder, provider_, *tokens));
     return execution;
+  }
+
+  Status onSequences(rt::Execution &execution, rt::Decoder &decoder) const {
+    if (!rt::isByteLevel(decoder.config())) {
+      return Status::badInput(model_ + ": expected a byte-level model: the sequences are made of bytes");
+    }
+    StatusOr<rt::TaskMaterial> material = rt::TaskMaterial::load(model_);
+    KVCACHE_RETURN_IF_ERROR(material.status());
+    StatusOr<std::unique_ptr<rt::Execution>> dense = denseLike(execution, provider_);
+    KVCACHE_RETURN_IF_ERROR(dense.status());
+    StatusOr<std::vector<rt::CalibrationSequence>> fed =
+        rt::calibrateOnSequences(decoder, **dense, *material, seed_, execution);
+    KVCACHE_RETURN_IF_ERROR(fed.status());
+    return sequences_.empty() ? Status::ok() : saveSequences(*fed);
+  }
+
+  Status saveSequences(const std::vector<rt::CalibrationSequence> &fed) const {
+    rt::SafetensorsWriter writer;
+    writer.setMetadata("calibrated_from", origin_.source);
+    writer.setMetadata("seed", std::to_string(seed_));
+    auto add = [&](const std::string &name, const std::vector<int32_t> &values) {
+      writer.addView(name, rt::DType::I32, {static_cast<int64_t>(values.size())}, values.data());
+    };
+    for (size_t i = 0; i < fed.size(); ++i) {
+      add(fmt::format("{}.tokens", i), fed[i].tokens);
+      for (const auto &[name, table] : fed[i].tables) {
+        add(fmt::format("{}.{}", i, name), table);
+      }
+    }
+    return writer.write(sequences_);
   }
 
   void describe(rt::Execution &execution, CommandReport &report) const {
     const rt::Geometry &g = execution.geometry();
     Json artefacts = Json::array();
-    fmt::print("{}: {} for L={} Hq={} Hkv={} D={} {}\n", output_, execution.methodName(), g.layers,
-               g.queryHeads, g.kvHeads, g.headDim, abi::nameOf(g.act));
+    fmt::print("{}: {} from {}, for L={} Hq={} Hkv={} D={} {}\n", output_, execution.methodName(),
+               origin_.source, g.layers, g.queryHeads, g.kvHeads, g.headDim, abi::nameOf(g.act));
     for (const rt::ArtefactShape &shape : execution.artefactHolder()->artefactShapes()) {
       artefacts.push_back({{"name", shape.name}, {"shape", shape.dims}});
       fmt::print("artefact  {} [{}] of each layer\n", shape.name, fmt::join(shape.dims, ", "));
@@ -105,6 +171,8 @@ private:
                            {"target", execution.target()},
                            {"method_hash", execution.methodHash()},
                            {"output", output_},
+                           {"calibrated_from", origin_.source},
+                           {"seed", origin_.seed},
                            {"layers", g.layers},
                            {"q_heads", g.queryHeads},
                            {"kv_heads", g.kvHeads},
@@ -115,7 +183,9 @@ private:
 
   MethodProvider &provider_;
   MethodArguments arguments_;
-  std::string model_, prompt_, dump_, output_;
+  std::string model_, prompt_, dump_, output_, sequences_;
+  uint64_t seed_ = 0;
+  ArtefactOrigin origin_;
 };
 
 } // namespace

@@ -109,7 +109,8 @@ public:
     auto settings = parseSettings(arguments_.settings);
     KVCACHE_RETURN_IF_ERROR(settings.status());
     StatusOr<CompileResult> compiled =
-        provider_.compile({arguments_.method, *settings, *geometry, isas_, emit_});
+        provider_.compile({arguments_.method, *settings, *geometry, isas_, emit_, arguments_.target,
+                           arguments_.products == "int16"});
     KVCACHE_RETURN_IF_ERROR(compiled.status());
     Status fused = addInfos(*compiled, report);
     KVCACHE_RETURN_IF_ERROR(fused);
@@ -164,13 +165,17 @@ private:
     StatusOr<std::unique_ptr<rt::CompiledExecution>> execution =
         rt::CompiledExecution::create(compiled.executable);
     KVCACHE_RETURN_IF_ERROR(execution.status());
-    if (!(*execution)->needsCalibration()) {
+    bool holds = !(*execution)->artefactShapes().empty();
+    if (artefacts_.empty() ? !(*execution)->needsCalibration() : !holds) {
       return Status::badInput(
           (artefacts_.empty() ? "--calib " + calibration_ : "--artefacts " + artefacts_) +
           ": method '" + arguments_.method + "' has nothing to calibrate");
     }
     KVCACHE_RETURN_IF_ERROR(calibrated(**execution));
     for (size_t t = 0; t < (*execution)->tensors().size(); ++t) {
+      if ((*execution)->tensors()[t].artefact) { // values that the method states make room
+        compiled.executable->mutable_tensors(static_cast<int>(t))->clear_values();
+      }
       for (int64_t layer = 0; (*execution)->tensors()[t].artefact && layer < geometry.layers;
            ++layer) {
         const std::vector<char> &values = (*execution)->artefact(static_cast<int32_t>(t), layer);

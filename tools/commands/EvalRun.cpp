@@ -184,11 +184,11 @@ Status EvalRun::useArtefacts() {
                                          ", made of its text and its parameters"
                                    : "method '" + method->name + "' has artefacts already"));
     }
-    KVCACHE_RETURN_IF_ERROR(loadArtefacts(path, *method->execution));
+    KVCACHE_RETURN_IF_ERROR(loadArtefacts(path, *method->execution, data_.modelHash));
     method->artefacts = checksumOfArtefacts(*method->execution);
   }
   for (const rt::EvalMethod &method : methods_) {
-    if (method.artefacts.empty()) {
+    if (method.artefacts.empty() && method.execution->calibrationSources().empty()) {
       noteStatedArtefacts(*method.execution);
     }
   }

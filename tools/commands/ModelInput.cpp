@@ -43,8 +43,8 @@ StatusOr<std::vector<int32_t>> readPrompt(const std::string &path, const rt::Mod
   return rt::tokensOfText(config, modelDirectory, *text);
 }
 
-Status calibrateFromTokens(rt::Execution &execution, rt::Decoder &decoder, MethodProvider &provider,
-                           const std::vector<int32_t> &tokens) {
+StatusOr<std::unique_ptr<rt::Execution>> denseLike(const rt::Execution &execution,
+                                                   MethodProvider &provider) {
   MethodRequest request;
   request.method = "dense";
   request.target = execution.target();
@@ -55,6 +55,13 @@ Status calibrateFromTokens(rt::Execution &execution, rt::Decoder &decoder, Metho
                             "' is not calibrated, and this driver cannot: `kvasir compile --calib "
                             "FILE` stores the artefacts");
   }
+  return dense;
+}
+
+Status calibrateFromTokens(rt::Execution &execution, rt::Decoder &decoder, MethodProvider &provider,
+                           const std::vector<int32_t> &tokens) {
+  StatusOr<std::unique_ptr<rt::Execution>> dense = denseLike(execution, provider);
+  KVCACHE_RETURN_IF_ERROR(dense.status());
   StatusOr<std::unique_ptr<rt::Sequence>> sequence = (*dense)->createSequence({});
   KVCACHE_RETURN_IF_ERROR(sequence.status());
   rt::SequenceRun run;

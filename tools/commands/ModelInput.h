@@ -8,6 +8,7 @@
 #include "runtime/model/Decoder.h"
 #include "tools/commands/MethodProvider.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,11 @@ std::string bundledModel();
 rt::StatusOr<std::vector<int32_t>> readPrompt(const std::string &path,
                                               const rt::ModelConfig &config,
                                               const std::string &modelDirectory);
+
+/// The dense method of `provider` for the geometry and target of `execution`. Bad input, saying what to do
+/// instead, where the provider has none.
+rt::StatusOr<std::unique_ptr<rt::Execution>> denseLike(const rt::Execution &execution,
+                                                       MethodProvider &provider);
 
 /// Feeds the calibrate phase with the activations of `tokens` in the model, prefilled with the
 /// dense method of `provider` on the target of `execution`.

@@ -4,6 +4,7 @@
 
 #include "tools/commands/RunCommand.h"
 
+#include "runtime/eval/ModelHash.h"
 #include "runtime/model/Tokens.h"
 #include "tools/commands/ArtefactFile.h"
 #include "tools/commands/MethodArguments.h"
@@ -127,7 +128,9 @@ private:
     StatusOr<std::unique_ptr<rt::Execution>> execution = provider_.load(request);
     KVCACHE_RETURN_IF_ERROR(execution.status());
     if (!artefacts_.empty()) {
-      KVCACHE_RETURN_IF_ERROR(loadArtefacts(artefacts_, **execution));
+      StatusOr<std::string> hash = rt::modelHash(model_);
+      KVCACHE_RETURN_IF_ERROR(hash.status());
+      KVCACHE_RETURN_IF_ERROR(loadArtefacts(artefacts_, **execution, *hash));
       return execution;
     }
     if (!(*execution)->needsCalibration()) {

@@ -211,7 +211,8 @@ Status SearchCommand::run(const CommonOptions &, CommandReport &report) {
   KVCACHE_RETURN_IF_ERROR(found.status());
   KVCACHE_RETURN_IF_ERROR(addKernels(*method_, arguments_.requireFused, report));
   KVCACHE_RETURN_IF_ERROR(saveArtefacts(
-      output_, *method_, fmt::format("search {} budget={}", options_.key, options_.target)));
+      output_, *method_,
+      {fmt::format("search {} budget={}", options_.key, options_.target), "", options_.seed}));
   return describe(*result, *equal, *found, report);
 }
 

@@ -7,6 +7,7 @@
 
 #include "dialect/KVCacheDialect.h"
 #include "dialect/MethodOps.h"
+#include "dialect/ParameterText.h"
 #include "frontends/MethodSource.h"
 #include "passes/pipelines/Stages.h"
 #include "targets/TargetRegistry.h"

@@ -10,9 +10,6 @@
 
 namespace kvcache::tools {
 
-/// The value of a parameter as a user would write it after --set name=.
-std::string parameterText(mlir::kvcache::ParamOp param);
-
 /// Why `--budget` is refused and what the method takes instead; for methods that bind no budget.
 std::string budgetRefusal(const std::string &name, mlir::kvcache::MethodOp method);
 

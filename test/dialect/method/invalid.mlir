@@ -56,13 +56,6 @@ kvcache.method @artefact_c1 {
 // -----
 
 kvcache.method @artefact_c2 {
-  // expected-error@+1 {{else: expected 'from file', as calibration makes the artefact otherwise}}
-  kvcache.artefact @a : !kvcache.tensor<head:Hkv, f32> else 1.0
-}
-
-// -----
-
-kvcache.method @artefact_c3 {
   kvcache.artefact @a : !kvcache.tensor<head:Hkv, f32> from file
   kvcache.phase calibrate (%k = key : !kvcache.tensor<head:Hkv, token:?, f32>) {
     %m = kvcache.reduce max %k over [token] : (!kvcache.tensor<head:Hkv, token:?, f32>) -> !kvcache.tensor<head:Hkv, f32>
@@ -376,5 +369,45 @@ kvcache.method @phase_c10 {
   // expected-error@+1 {{draft_queries: expected a phase draft in the method}}
   kvcache.phase score (%q = draft_queries(8) : !kvcache.tensor<head:8, query.draft:?, channel.post:64, f16>, %B = budget : index) {
     kvcache.next budget = %B : index
+  }
+}
+
+// -----
+
+kvcache.method @phase_c11_kind {
+  // expected-error@+1 {{expected text(n, tokens), repeat(n, times) or needle(n, tokens) as the one trigger of a phase calibrate of one layer}}
+  kvcache.phase score (%T = length : index) on(text(4, 64)) {
+    kvcache.next
+  }
+}
+
+// -----
+
+kvcache.method @phase_c11_sizes {
+  // expected-error@+1 {{expected text(n, tokens), repeat(n, times) or needle(n, tokens)}}
+  kvcache.phase calibrate (%T = length : index) on(repeat(4)) {
+    kvcache.next
+  }
+}
+
+// -----
+
+kvcache.method @phase_c11_positive {
+  // expected-error@+1 {{needle: expected sizes of at least 1, got 0}}
+  kvcache.phase calibrate (%T = length : index) on(needle(0, 64)) {
+    kvcache.next
+  }
+}
+
+// -----
+
+!k = !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>
+!m = !kvcache.tensor<head:Hkv, channel.post:D, f32>
+kvcache.method @phase_c11_mean {
+  kvcache.artefact @a : !m
+  // expected-error@+1 {{text: the mean over sequences is taken, expected named tensors of f32, got @a}}
+  kvcache.phase calibrate (%k = key : !k) on(text(4, 64)) {
+    %m = kvcache.reduce mean %k over [token] : (!k) -> !m
+    kvcache.next @a = %m : !m
   }
 }

@@ -81,3 +81,21 @@ kvcache.method @all info {family = "test", paper = "none"} {
 }
 // CHECK: kvcache.compose @two = [@all, @other]
 kvcache.compose @two = [@all, @other]
+
+!hkm = !kvcache.tensor<head:Hkv, channel.post:D, f32>
+!hkL = !kvcache.tensor<layer:L, head:Hkv, channel.post:D, f32>
+// CHECK-LABEL: kvcache.method @sources
+kvcache.method @sources {
+  kvcache.param @texts = 4 : index
+  kvcache.artefact @means : !hkL else 0.0
+  // CHECK: kvcache.phase calibrate (%{{.*}} = key : !{{.*}}) on(text(texts, 64)) {
+  kvcache.phase calibrate (%k = key : !kvcache.tensor<head:Hkv, token:?, channel.post:D, act>) on(text(texts, 64)) {
+    %m = kvcache.reduce mean %k over [token] : (!kvcache.tensor<head:Hkv, token:?, channel.post:D, act>) -> !hkm
+    kvcache.next mean_key = %m : !hkm
+  }
+  // CHECK: kvcache.phase calibrate (%{{.*}} = mean_key : !{{.*}}) scope(model) {
+  kvcache.phase calibrate (%m = mean_key : !hkL) scope(model) {
+    %n = kvcache.map "0 - m" (m = %m) : (!hkL) -> !hkL
+    kvcache.next @means = %n : !hkL
+  }
+}
