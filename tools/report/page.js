@@ -11,6 +11,11 @@
 
   data.groups.forEach((group, index) => select.add(new Option(group, String(index))));
 
+  /** Seven shapes divide fourteen colours: each round of colours shifts the shapes, so that no two methods look alike. */
+  function shapeOf(index) {
+    return shapes[(index + Math.floor(index / colours.length)) % shapes.length];
+  }
+
   /** Datasets of the points of a group that have a value of `key`. */
   function datasets(group, key, positive) {
     return data.methods.map((method, index) => {
@@ -21,7 +26,7 @@
       return {
         label: method, data: points, showLine: points.length > 1, borderColor: colours[index % colours.length],
         backgroundColor: colours[index % colours.length], borderWidth: 1.6,
-        pointStyle: shapes[index % shapes.length], pointRadius: 5.5, pointHoverRadius: 8, pointBorderWidth: 1.6,
+        pointStyle: shapeOf(index), pointRadius: 5.5, pointHoverRadius: 8, pointBorderWidth: 1.6,
       };
     }).filter((set) => set.data.length > 0);
   }
