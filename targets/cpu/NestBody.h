@@ -176,7 +176,7 @@ private:
   Value lanewise(Value value, const Point &point);
   /// `point` where each vector axis is at one lane; clamped to existing elements.
   Point atLane(Value value, const Point &point, Value lane, int64_t constantLane);
-  Value lengthNumber(ArrayRef<std::string> axes, Value value, const Point &point);
+  Value lengthNumber(const NestAxis &axis, Value value, const Point &point);
 
   SmallVector<const void *, 8> memoKey(Value value, const Point &point);
   void remember(Value value, const Point &point, Value result);

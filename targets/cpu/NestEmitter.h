@@ -33,6 +33,10 @@ struct NestAxis {
       capacity; ///< what strides are made of, and the bound unless one of the next two is given
   std::string lengths; ///< ragged: i32 buffer with the length for each point of `lengthAxes`
   std::vector<std::string> lengthAxes; ///< names of axes, row-major; empty: one length
+  /// Extents of `lengthAxes`, or empty. Along an axis that a value lacks (it was reduced over rows
+  /// that are said to be equally long) the first length holds; where extents are given, wherever it
+  /// stands.
+  std::vector<int64_t> lengthExtents;
   std::string store; ///< ragged: rows of this store's heads, numbered by `lengthAxes` likewise
 };
 

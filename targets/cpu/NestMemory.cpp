@@ -82,19 +82,23 @@ static const NestOperand *findOperand(const NestKernel &kernel, Value value) {
   return nullptr;
 }
 
-Value NestBody::lengthNumber(ArrayRef<std::string> names, Value value, const Point &point) {
+Value NestBody::lengthNumber(const NestAxis &axis, Value value, const Point &point) {
   Value number = k.index(0);
-  for (const std::string &name : names) {
+  for (auto [place, name] : llvm::enumerate(axis.lengthAxes)) {
     const AxisIndex *index = point.find(name);
+    bool known = !axis.lengthExtents.empty();
     if (!index) {
-      continue; // of several that are said to be equally long, the first
+      number = known ? k.mul(number, k.index(axis.lengthExtents[place])) : number;
+      continue;
     }
     if (!index->isScalar()) {
       Operation *op = value.getDefiningOp() ? value.getDefiningOp() : spec_.ops.front();
       return fail(op, "a ragged extent is needed where axis '" + name + "' has no single index",
                   k.builder().getIndexType(), false);
     }
-    number = k.add(k.mul(number, extentValue(capacityOf(value, name))), index->value);
+    Value extent =
+        known ? k.index(axis.lengthExtents[place]) : extentValue(capacityOf(value, name));
+    number = k.add(k.mul(number, extent), index->value);
   }
   return number;
 }
@@ -122,11 +126,10 @@ Value NestBody::bound(Value value, StringRef axis, const Point &point) {
                 k.builder().getIndexType(), false);
   }
   if (!described->lengths.empty()) {
-    return k.toIndex(
-        k.load(k.arg(described->lengths), lengthNumber(described->lengthAxes, value, point)));
+    return k.toIndex(k.load(k.arg(described->lengths), lengthNumber(*described, value, point)));
   }
   if (!described->store.empty()) {
-    Value head = lengthNumber(described->lengthAxes, value, point);
+    Value head = lengthNumber(*described, value, point);
     return k.toIndex(
         k.load(k.view(described->store), k.add(head, 2))); // view[2 + h] = rows of head h
   }
@@ -204,8 +207,7 @@ void NestBody::storeLength(const NestOperand &operand, const Point &point, Value
 void NestBody::storeLength(const NestOperand &operand, unsigned place, const Point &point,
                            Value length) {
   const NestAxis &axis = operand.axes[place];
-  k.store(k.toI32(length), k.arg(axis.lengths),
-          lengthNumber(axis.lengthAxes, operand.value, point));
+  k.store(k.toI32(length), k.arg(axis.lengths), lengthNumber(axis, operand.value, point));
 }
 
 // ---- how memory moves

@@ -225,16 +225,16 @@ forLeads(NestBody &body, Value x, ArrayRef<AxisAttr> axes, const Point &lead,
   std::string axis = axes.front().getName();
   Value extent = body.bound(x, axis, lead);
   extent = limit.second && axis == limit.first ? k.min(extent, limit.second) : extent;
-  return body.loop(
-      k.index(0), extent, k.index(1), init, [&](Value iv, ValueRange carried) {
-        return forLeads(body, x, axes.drop_front(),
-                        lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), limit, carried, inside);
-      });
+  return body.loop(k.index(0), extent, k.index(1), init, [&](Value iv, ValueRange carried) {
+    return forLeads(body, x, axes.drop_front(),
+                    lead.with(axis, {AxisIndex::Kind::Scalar, iv, false}), limit, carried, inside);
+  });
 }
 
 namespace {
 
-/// select.alloc global_topk: the keys of all scores once, then a search in the prefix of each split.
+/// select.alloc global_topk: the keys of all scores once, then a search in the prefix of each
+/// split.
 class GlobalTopk {
 public:
   GlobalTopk(NestBody &body, SelectAllocOp op, Value keys)

@@ -441,7 +441,7 @@ LogicalResult Scheduler::runOp(Operation *op) {
     for (auto [axis, where] : llvm::zip(place.axes, place.places)) {
       if (axis.getName() == extent.getAxis()) {
         if (where.lengths >= 0) {
-          return longest(extent, place, where);
+          return longest(extent, where);
         }
         scalars_[extent] = where.capacity;
       }
@@ -480,31 +480,29 @@ LogicalResult Scheduler::runOp(Operation *op) {
   return op->emitError() << "the cpu target cannot compile '" << op->getName() << "' here";
 }
 
-LogicalResult Scheduler::longest(ExtentOp extent, const TensorPlace &tensor,
-                                 const AxisPlace &axis) {
+LogicalResult Scheduler::longest(ExtentOp op, const AxisPlace &axis) {
+  // Of axes, too, that the tensor lacks: rows along them are said to be equally long.
   int64_t lengths = 1;
-  for (const std::string &name : axis.lengthAxes) {
-    std::optional<int64_t> integer = findAxis(tensor.axes, name).getInteger();
-    if (!integer) {
-      return extent.emitError() << "the length of axis '" << extent.getAxis() << "' differs along '"
-                                << name << "', of unknown extent";
+  for (int64_t extent : builder_.staticExtents(axis.lengths)) {
+    if (ShapedType::isDynamic(extent)) {
+      return op.emitError() << "the lengths of axis '" << op.getAxis() << "' are unknown in number";
     }
-    lengths *= *integer;
+    lengths *= extent;
   }
   // As IR: one extent for each length, and the largest of them.
-  OpBuilder b(extent);
+  OpBuilder b(op);
   Value most;
   for (int64_t i = 0; i < lengths; ++i) {
-    Value one = b.clone(*extent)->getResult(0);
+    Value one = b.clone(*op)->getResult(0);
     scalars_[one] = builder_.fetch(axis.lengths, i);
     if (most) {
-      auto larger = arith::MaxUIOp::create(b, extent.getLoc(), most, one);
+      auto larger = arith::MaxUIOp::create(b, op.getLoc(), most, one);
       pendingScalars_.push_back(larger);
       one = larger;
     }
     most = one;
   }
-  extent.replaceAllUsesWith(most);
+  op.replaceAllUsesWith(most);
   return success();
 }
 

@@ -123,7 +123,7 @@ private:
   LogicalResult runOp(Operation *op);
   LogicalResult runIf(Operation *op);
   /// The extent of a ragged axis: the largest of its lengths.
-  LogicalResult longest(ExtentOp extent, const TensorPlace &tensor, const AxisPlace &axis);
+  LogicalResult longest(ExtentOp op, const AxisPlace &axis);
   LogicalResult finish(NextOp next);
   LogicalResult flushScalars();
   std::string kernelName(StringRef what);

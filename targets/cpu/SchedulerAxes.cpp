@@ -72,18 +72,17 @@ Extent Scheduler::sumOf(Extent a, Extent b) {
 void Scheduler::placeLengths(AxisPlace &place, const TensorPlace &output,
                              ArrayRef<std::string> axes) {
   SmallVector<Extent> dims;
+  place.lengthAxes.clear();
   for (const std::string &name : axes) {
-    for (AxisAttr axis : output.axes) {
-      if (axis.getName() == name) {
-        dims.push_back(Extent::of(axis.getInteger().value_or(1)));
-      }
+    if (AxisAttr axis = findAxis(output.axes, name)) {
+      dims.push_back(Extent::of(axis.getInteger().value_or(1)));
+      place.lengthAxes.push_back(name);
     }
   }
   if (dims.empty()) {
     dims.push_back(Extent::of(1));
   }
   place.store = -1;
-  place.lengthAxes.assign(axes.begin(), axes.end());
   place.lengths = builder_.newBuffer("lengths", ElementType::I32, dims);
 }
 

@@ -70,12 +70,18 @@ bool isScore(TopkOp topk) {
 std::string storeArg(int store) { return "s" + std::to_string(store); }
 std::string bufferArg(int buffer) { return "b" + std::to_string(buffer); }
 
-NestAxis nestAxis(const AxisPlace &place, Words &words, KernelOperands &operands) {
+NestAxis nestAxis(const AxisPlace &place, ProgramBuilder &builder, Words &words,
+                  KernelOperands &operands) {
   NestAxis axis;
   axis.capacity = words.nest(place.capacity);
   axis.lengthAxes = place.lengthAxes;
   if (place.lengths >= 0) {
     axis.lengths = bufferArg(place.lengths);
+    SmallVector<int64_t> extents = builder.staticExtents(place.lengths);
+    if (extents.size() == place.lengthAxes.size() &&
+        llvm::none_of(extents, ShapedType::isDynamic)) {
+      axis.lengthExtents.assign(extents.begin(), extents.end());
+    }
     operands.buffers[axis.lengths] = place.lengths;
   } else if (place.store >= 0) {
     axis.store = storeArg(place.store);
@@ -84,7 +90,7 @@ NestAxis nestAxis(const AxisPlace &place, Words &words, KernelOperands &operands
   return axis;
 }
 
-NestOperand nestTensor(Value value, const TensorPlace &place, Words &words,
+NestOperand nestTensor(Value value, const TensorPlace &place, ProgramBuilder &builder, Words &words,
                        KernelOperands &operands) {
   NestOperand operand;
   operand.value = value;
@@ -95,7 +101,7 @@ NestOperand nestTensor(Value value, const TensorPlace &place, Words &words,
   for (auto [declared, memory] : llvm::zip(axesOf(value), place.axes)) {
     for (auto [known, where] : llvm::zip(place.axes, place.places)) {
       if (known.getName() == declared.getName()) {
-        operand.axes.push_back(nestAxis(where, words, operands));
+        operand.axes.push_back(nestAxis(where, builder, words, operands));
       }
     }
     operand.order.push_back(memory.getName());
@@ -240,7 +246,7 @@ std::vector<std::string> Scheduler::bindNestInputs(ValueRange values, NestKernel
   for (Value value : values) {
     NestOperand operand;
     if (isa<AxisTensorType, IndexSetType>(value.getType())) {
-      operand = nestTensor(value, tensors_[value], words, own);
+      operand = nestTensor(value, tensors_[value], builder_, words, own);
       bool isSet = isa<IndexSetType>(value.getType());
       for (NestAxis &axis : operand.axes) {
         axis.store.clear();
@@ -289,7 +295,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
         if (axis.isDynamic()) {
           place = store->tokenAxis(builder_.storeRows(store->index));
         }
-        operand.axes.push_back(nestAxis(place, words, operands));
+        operand.axes.push_back(nestAxis(place, builder_, words, operands));
       }
       // Rows of the prompt are exact until its end has been committed (as `compact` relies on).
       bool exact = builder_.kind() == proto::Program::PROMPT_END ||
@@ -301,7 +307,7 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
       spec.inputs.push_back(operand);
     } else if (isa<AxisTensorType, IndexSetType>(input.getType())) {
       const TensorPlace &place = tensors_[input];
-      spec.inputs.push_back(nestTensor(argument, place, words, operands));
+      spec.inputs.push_back(nestTensor(argument, place, builder_, words, operands));
     } else {
       NestOperand operand;
       operand.value = argument;
@@ -318,8 +324,8 @@ LogicalResult Scheduler::runKernel(KernelOp kernel) {
     if (failed(placeOutput(kernel, result.getResultNumber(), tensors_[result]))) {
       return failure();
     }
-    spec.outputs.push_back(
-        nestTensor(kernel.getYielded(result.getResultNumber()), tensors_[result], words, operands));
+    spec.outputs.push_back(nestTensor(kernel.getYielded(result.getResultNumber()), tensors_[result],
+                                      builder_, words, operands));
   }
 
   FailureOr<NestResult> emitted = emitNest(context_.kernels, spec);

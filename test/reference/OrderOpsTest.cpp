@@ -38,10 +38,11 @@ TEST_F(ReferenceTest, SortOfBlocksLeavesBlocksInPlace) {
   expectValues(sorted("descending", "2"), {5, 1, 5, 2, 3, 4, -3, 0, 0, 0});
   expectValues(sorted("ascending", "3"), {1, 2, 5, 3, 5, -3, 0, 4, 0, 0});
   expectValues(sorted("ascending", "9"), {1, 2, 3, 5, 5, -3, 0, 4, 0, 0});
-  evaluate({{s, valueOf(twoHeads())}},
-           "%n = arith.constant 0 : index\n%r = kvcache.sort ascending %a along token blocks %n : (" +
-               s + ", index) -> " + s,
-           s);
+  evaluate(
+      {{s, valueOf(twoHeads())}},
+      "%n = arith.constant 0 : index\n%r = kvcache.sort ascending %a along token blocks %n : (" +
+          s + ", index) -> " + s,
+      s);
   EXPECT_NE(status_.message().find("expected blocks of at least one position, got 0"),
             std::string::npos)
       << status_.message();

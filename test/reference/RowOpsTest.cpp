@@ -141,11 +141,10 @@ TEST_F(ReferenceTest, AllocCountsTheBestOfAllHeads) {
 TEST_F(ReferenceTest, AllocOfPrefixesOfAnAxis) {
   std::string m = "!kvcache.tensor<layer:3, i32>", each = "!kvcache.tensor<head:2, layer:3, i32>";
   Tensor limits = tensorOf({{"layer", 3}}, {0, 1, 2}), totals = tensorOf({{"layer", 3}}, {4, 2, 4});
-  Tensor r = tensorFrom(
-      {{s, valueOf(scores())}, {m, valueOf(limits)}, {m, valueOf(totals)}},
-      "%r = kvcache.select.alloc global_topk %a total %c upto %b along head : (" + s + ", " + m +
-          ", " + m + ") -> " + each,
-      each);
+  Tensor r = tensorFrom({{s, valueOf(scores())}, {m, valueOf(limits)}, {m, valueOf(totals)}},
+                        "%r = kvcache.select.alloc global_topk %a total %c upto %b along head : (" +
+                            s + ", " + m + ", " + m + ") -> " + each,
+                        each);
   expectValues(r, {0, 2, 1, 0, 0, 3}); // nothing; 2 of head 0; as above
   r = tensorFrom({{s, valueOf(scores())}},
                  constant("n", 1) + constant("t", 9) +

@@ -221,6 +221,25 @@ TEST(NestMemory, ColumnsOfAPagedStore) {
   }
 }
 
+TEST(NestMemory, LengthsAlongAnAxisThatAValueLacks) {
+  // One length for each layer and head; the value has no heads any more: that of the first holds.
+  std::string P = "!kvcache.tensor<layer:2, token.page:?, f32>",
+              S = "!kvcache.tensor<layer:2, f32>";
+  NestAxis page = raggedAxis("P");
+  page.lengthAxes = {"layer", "head"};
+  page.lengthExtents = {2, 3};
+  NestCase nest({P}, {S},
+                "%0 = kvcache.reduce sum %a0 over [token.page] : (" + P + ") -> " + S +
+                    "\nkvcache.kernel.yield %0 : " + S,
+                {{"token.page", page}});
+  ASSERT_TRUE(nest.compile());
+  std::vector<float> x{1, 2, 4, 8, 16, 32, 64, 128}, out(2);
+  std::vector<int32_t> lengths{3, 3, 3, 2, 2, 2};
+  nest.run({{"in0", x.data()}, {"lengths", lengths.data()}, {"out0", out.data()}}, {{"P", 4}}, [&] {
+    EXPECT_EQ(out, (std::vector<float>{7, 48}));
+  });
+}
+
 static NestColumn columnOf(const char *name, const char *term, int64_t width) {
   std::string error;
   auto layout = ::kvcache::abi::computeColumnLayout(*::kvcache::abi::parseStorageTerm(term, error),

@@ -207,20 +207,21 @@ TEST(NestSelect, AllocOverPrefixesOfLayers) {
     std::vector<float> s = tiedScores(6 * T);
     int32_t n = static_cast<int32_t>(T);
     std::vector<int32_t> totals{n, 2 * n + 1, 99 * n, -3}, upto{1, 3, 2, 9}, out(24, -7);
-    nest.run({{"in0", s.data()}, {"in1", totals.data()}, {"in2", upto.data()}, {"out0", out.data()}},
-             {{"T", T}}, [&] {
-               for (int64_t split = 0; split < 4; ++split) {
-                 std::vector<int32_t> expected(6, 0);
-                 int64_t rows = 2 * T * std::min(upto[split], 3);
-                 for (int32_t i : best(s.data(), rows, totals[split])) {
-                   ++expected[i / T];
-                 }
-                 for (int64_t point = 0; point < 6; ++point) {
-                   EXPECT_EQ(out[point * 4 + split], expected[point])
-                       << "T " << T << " split " << split << " point " << point;
-                 }
-               }
-             });
+    nest.run(
+        {{"in0", s.data()}, {"in1", totals.data()}, {"in2", upto.data()}, {"out0", out.data()}},
+        {{"T", T}}, [&] {
+          for (int64_t split = 0; split < 4; ++split) {
+            std::vector<int32_t> expected(6, 0);
+            int64_t rows = 2 * T * std::min(upto[split], 3);
+            for (int32_t i : best(s.data(), rows, totals[split])) {
+              ++expected[i / T];
+            }
+            for (int64_t point = 0; point < 6; ++point) {
+              EXPECT_EQ(out[point * 4 + split], expected[point])
+                  << "T " << T << " split " << split << " point " << point;
+            }
+          }
+        });
   }
 }
 
@@ -228,8 +229,8 @@ TEST(NestSelect, AllocUpToOneNumberOfHeads) {
   std::string counts = "!kvcache.tensor<head:2, i32>";
   NestCase nest({scores, "index", "index"}, {counts},
                 "%0 = kvcache.select.alloc global_topk %a0 total %a1 upto %a2 along head : (" +
-                    scores + ", index, index) -> " + counts + "\nkvcache.kernel.yield %0 : " +
-                    counts,
+                    scores + ", index, index) -> " + counts +
+                    "\nkvcache.kernel.yield %0 : " + counts,
                 {{"token", raggedAxis()}});
   ASSERT_TRUE(nest.compile());
   std::vector<float> s = tiedScores(40);
