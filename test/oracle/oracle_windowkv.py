@@ -4,8 +4,8 @@
 `suffix` rows score and stay; 0 means 32 for the strategy max (question answering) and 16 for average, which is how the
 task class of the paper's classifier enters. B includes the suffix: the mean block budget of a layer is C = B - suffix.
 
-Readings. The number of the publication is unsure. L must be a multiple of `shared_layers`; with a single group its
-budget is C. Whole blocks are dropped: when the short last block is among them, a layer may hold up to W - 1 tokens more
+Readings. The number of the publication is unsure. Layers that fill no group belong to the last one, whose budget is the
+lowest, and fewer than `shared_layers` layers are a single group, whose budget is C. No group gets more than 2 C. Whole blocks are dropped: when the short last block is among them, a layer may hold up to W - 1 tokens more
 than its budget. T <= B keeps all, B <= suffix the newest B. Half a block is at least one token.
 """
 import numpy as np
@@ -25,10 +25,8 @@ def group_budgets(groups, mean, shared, beta):
     """Prefix tokens of the layers of each group: an arithmetic row whose last is floor(C * m / beta)."""
     if groups == 1:
         return [mean]
-    last = mean * shared // beta
+    last = min(mean * shared // beta, 2 * mean)
     first = 2 * mean - last
-    if first < 0:
-        raise ValueError(f"shared_layers {shared}: expected at most twice beta {beta}")
     step = (first - last) // (groups - 1)
     return [first - index * step for index in range(groups - 1)] + [last]
 
@@ -66,13 +64,13 @@ def run(inputs, params, budget):
     """B = mean over groups of layers, suffix included; one set for all heads and layers of a group; decode appends."""
     p = parameters(DEFAULTS, inputs, params)
     layers, shared, suffix, result = layers_of(inputs), p["shared_layers"], suffix_of(p), {}
-    if len(layers) % shared:
-        raise ValueError(f"shared_layers {shared}: expected a divisor of {len(layers)} layers")
-    budgets = group_budgets(len(layers) // shared, max(budget - suffix, 0), shared, p["beta"])
-    for first in range(0, len(layers), shared):
+    groups = max(1, len(layers) // shared)
+    budgets = group_budgets(groups, max(budget - suffix, 0), shared, p["beta"])
+    for group in range(groups):
+        first, behind = group * shared, (group + 1) * shared if group + 1 < groups else len(layers)
         kept = trivial_cut(layers[first], suffix, budget)
         if kept is None:
-            kept = [choose(layers[first], p, budgets[first // shared])] * layers[first].heads
-        for layer in layers[first:first + shared]:
+            kept = [choose(layers[first], p, budgets[group])] * layers[first].heads
+        for layer in layers[first:behind]:
             write_prompt_cut(result, layer, kept)
     return result

@@ -45,8 +45,7 @@ class WindowKv(unittest.TestCase):
                 self.assertEqual(budgets, sorted(budgets, reverse=True))
         self.assertEqual(windowkv.group_budgets(4, 2048, 8, 14), [2926, 2341, 1756, 1170])
         self.assertEqual(windowkv.group_budgets(1, 30, 8, 14), [30])
-        with self.assertRaises(ValueError):
-            windowkv.group_budgets(2, 30, 8, 3)
+        self.assertEqual(windowkv.group_budgets(3, 30, 8, 3), [0, 30, 60])    # no more than 2 C
         result = windowkv.run(problem(steps=0, layers=4), {"shared_layers": 2, "block": 1, "suffix": 10, "beta": 3}, 60)
         lengths = [result[f"layers.{i}.indices"].shape[1] - 10 for i in range(4)]
         self.assertEqual(lengths, [67, 67, 33, 33])    # C = 50, last = floor(50 * 2 / 3)
@@ -70,14 +69,22 @@ class WindowKv(unittest.TestCase):
         self.assertEqual(lengths[0], 100)
         self.assertLess(lengths[1], 30)
 
-    def test_short_prompts_small_budgets_and_bad_groups(self):
+    def test_layers_that_fill_no_group_belong_to_the_last(self):
+        result = windowkv.run(problem(steps=0, layers=5), {"shared_layers": 2, "suffix": 10, "beta": 4}, 60)
+        rows = [result[f"layers.{i}.indices"] for i in range(5)]
+        self.assertTrue(np.array_equal(rows[0], rows[1]))
+        self.assertFalse(np.array_equal(rows[1], rows[2]))
+        self.assertTrue(np.array_equal(rows[2], rows[3]) and np.array_equal(rows[3], rows[4]))
+        few = windowkv.run(problem(steps=0, layers=2), {}, 60)
+        self.assertTrue(np.array_equal(few["layers.0.indices"], few["layers.1.indices"]))
+        self.assertLessEqual(few["layers.0.indices"].shape[1], 60 + 7)
+
+    def test_short_prompts_and_small_budgets(self):
         inputs = problem(layers=2)
         dense = oracle_dense.run(inputs, {})["layers.1.step.out"]
         self.assertTrue(np.array_equal(windowkv.run(inputs, {"shared_layers": 1}, 140)["layers.1.step.out"], dense))
         rows = windowkv.run(problem(steps=0, layers=2), {"shared_layers": 1}, 20)["layers.0.indices"]
         self.assertEqual(rows[0].tolist(), list(range(120, 140)))
-        with self.assertRaises(ValueError):
-            windowkv.run(inputs, {"shared_layers": 8}, 60)
 
 
 if __name__ == "__main__":
