@@ -337,15 +337,38 @@ Sample questionInside(Sample sample) {
   return sample;
 }
 
+/// The rows behind the first token and each line or sentence of the first `rows` tokens.
+static std::vector<int32_t> partsOf(const std::vector<int32_t> &tokens, int32_t rows) {
+  std::vector<int32_t> ends;
+  for (int32_t row = 1; row <= rows; ++row) {
+    int32_t token = tokens[static_cast<size_t>(row) - 1];
+    bool sentence = row > 1 && token == ' ' && tokens[static_cast<size_t>(row) - 2] == '.';
+    if (row == 1 || token == '\n' || sentence || row == rows) {
+      ends.push_back(row);
+    }
+  }
+  return ends;
+}
+
 RequestTables requestsOf(const Sample &sample) {
   auto question = static_cast<int32_t>(sample.questionTokens),
        context = static_cast<int32_t>(sample.context.size()) - question;
-  std::vector<int32_t> segments = {context + question}, keep(sample.context.size(), 0);
-  if (question > 0 && context > 0) {
-    segments.insert(segments.begin(), context);
+  std::vector<int32_t> segments, shots = partsOf(sample.context, context),
+                                 keep(sample.context.size(), 0);
+  if (context > 0) {
+    segments.push_back(context);
+  }
+  if (question > 0) {
+    segments.push_back(context + question);
+    shots.push_back(context + question);
   }
   std::fill(keep.end() - question, keep.end(), 1);
-  return {{"question", {question}}, {"segments", segments}, {"keep", keep}};
+  return {{"question", {question}},
+          {"segments", segments},
+          {"shots", shots},
+          {"keep", keep},
+          {"special", byteLevelSpecialIds()},
+          {"punctuation", byteLevelPunctuationIds()}};
 }
 
 } // namespace kvcache::rt

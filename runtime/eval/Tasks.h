@@ -61,7 +61,8 @@ constexpr int64_t needleAnswerTokens = 5;
 Sample questionInside(Sample sample);
 
 /// The tables that come with a sample's context: `question`, how many of its last tokens ask the question; `segments`,
-/// for the context and that question the row behind its last; `keep`, 1 for each token of the question.
+/// for the context and that question the row behind its last; `shots`, likewise for the first token, each line or
+/// sentence of the context and that question; `keep`, 1 for each token of the question; `special` and `punctuation`, ids of tokens.
 RequestTables requestsOf(const Sample &sample);
 
 /// Bytes that a text sample is teacher-forced over.

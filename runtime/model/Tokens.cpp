@@ -25,6 +25,16 @@ bool isByteLevel(const ModelConfig &config) {
          config.vocabSize <= 384;
 }
 
+std::vector<int32_t> byteLevelSpecialIds() { return {byteLevelBegin, byteLevelEnd}; }
+
+std::vector<int32_t> byteLevelPunctuationIds() {
+  std::vector<int32_t> ids;
+  for (char byte : std::string("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")) {
+    ids.push_back(byte);
+  }
+  return ids;
+}
+
 StatusOr<std::vector<int32_t>> tokensOfText(const ModelConfig &config, const std::string &directory,
                                             const std::string &text) {
   if (!isByteLevel(config)) {

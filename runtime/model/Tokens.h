@@ -22,6 +22,10 @@ constexpr int32_t byteLevelBegin = 256, byteLevelEnd = 257;
 /// little else follows.
 bool isByteLevel(const ModelConfig &config);
 
+/// Ids of a byte-level model: those that are no bytes, and the bytes of ASCII punctuation.
+std::vector<int32_t> byteLevelSpecialIds();
+std::vector<int32_t> byteLevelPunctuationIds();
+
 /// [256, bytes of `text`]. Bad input for a model that is not byte-level; the
 /// message has the command that makes ids. `directory` is the model's folder,
 /// for the message.

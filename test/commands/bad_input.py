@@ -87,6 +87,9 @@ DUMPS = {
     "empty": no_tokens,
     "few": few_queries,
     "no-queries": without_queries,
+    "question": put("request.question", np.array([51], np.int32)),
+    "keep": put("request.keep", np.zeros(49, np.int32)),
+    "segments": put("request.segments", np.array([20, 20, 50], np.int32)),
     "param": lambda tensors: tensors[METADATA].update({"param.wndow": "3"}),
 }
 
@@ -176,6 +179,18 @@ CASES = [
     (apply("snapkv", "few.st", *BUDGET), "layers.0.q: method 'snapkv' needs the last 50 query rows, got 3"),
     (apply("h2o", "few.st", *BUDGET), "layers.0.q"),
     (apply("knorm", "no-queries.st", *BUDGET, "--attend"), "layers.0.queries"),
+    # Tables of a request.
+    (apply("finch", "good.st", *BUDGET), "needs the request table 'question'"),
+    (apply("finch", "question.st", *BUDGET),
+     "question.st: request.question: expected a number of tokens from 0 to 50, of a prompt of 50 tokens, got 51"),
+    (apply("fair", "keep.st", *BUDGET), "keep.st: request.keep: expected a 0 or 1 for each token, of a prompt of 50 tokens, "
+     "got 0,0,0,0,0,0,0,0,.. (49 entries)"),
+    (apply("fair", "segments.st", *BUDGET), "segments.st: request.segments: expected ascending rows from 1 on that end with "
+     "the prompt, of a prompt of 50 tokens, got 20,20,50"),
+    (["run", "finch", "--prompt", "prompt.txt", *BUDGET, "--request", "question=18"],
+     "prompt.txt: --request question: expected a number of tokens from 0 to 17, of a prompt of 17 tokens, got 18"),
+    (["run", "finch", "--prompt", "prompt.txt", *BUDGET, "--request", "question=-1"], "--request question: expected a number"),
+    (["run", "finch", "--prompt", "prompt.txt", *BUDGET, "--request", "question=two"], "--request question=two: expected NAME="),
     (apply("pca", "good.st", "--calib", "no-k.st"), "no-k.st"),
     (["apply", "knorm", "--kv", "good.st", "-o", "nowhere/out.st", *BUDGET], "nowhere/out.st"),
     (["apply", "knorm", "--kv", "good.st", *BUDGET], "--output"),

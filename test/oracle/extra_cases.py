@@ -255,7 +255,7 @@ def as_called(method, params, inputs, tokens):
         inside = np.zeros(tokens, bool)
         for start, end in zip(shots[::2], shots[1::2]):
             inside[start:end] = True
-        tables = {"segments": sorted({edge for edge in shots if 0 < edge < tokens} | {tokens}), "keep": ~inside}
+        tables = {"shots": sorted({edge for edge in shots if 0 < edge < tokens} | {tokens}), "keep": ~inside}
     if method == "fastgen":
         rows = tokens + (inputs["layers.0.step.k"].shape[1] if "layers.0.step.k" in inputs else 0)
         tensors["ids"] = ids_of(inputs.get("classes", np.zeros(rows, np.uint8)))
@@ -272,7 +272,7 @@ def as_called(method, params, inputs, tokens):
     if method == "pyramidinfer" and int(tokens * params.get("recent_ratio", 0.2)) < 16:
         params["history"] = 16  # so that rows of decode steps take the place of old ones
     if method == "finch":
-        tables = {"question": [params.pop("question", 32)]}
+        tables = {"question": [min(params.pop("question", 32), tokens)]}
         params["window"] = max(tables["question"][0], 32 if inputs["layers.0.q"].shape[1] > 32 else 0) if "layers.0.q" in inputs else 32
         counts = params.pop("counts", "visible")
         params.update(weigh=counts != "none", offset=int(counts == "visible"))

@@ -64,9 +64,9 @@ class ExtraCases(unittest.TestCase):
 
     def test_calls_say_what_parameters_and_classes_say(self):
         tensors = extra_cases.as_called("shotkv", {"shots": [3, 5, 5, 8]}, {}, 10)[1]
-        self.assertEqual(tensors["request.segments"].tolist(), [3, 5, 8, 10])
+        self.assertEqual(tensors["request.shots"].tolist(), [3, 5, 8, 10])
         self.assertEqual(tensors["request.keep"].tolist(), [1, 1, 1, 0, 0, 0, 0, 0, 1, 1])
-        self.assertEqual(extra_cases.as_called("shotkv", {}, {}, 3)[1]["request.segments"].tolist(), [3])
+        self.assertEqual(extra_cases.as_called("shotkv", {}, {}, 3)[1]["request.shots"].tolist(), [3])
         tensors = extra_cases.as_called("fastgen", {}, {"classes": np.array([0, 1, 2, 0, 1, 2])}, 6)[1]
         kinds = np.isin(tensors["ids"], tensors["request.special"]) + 2 * np.isin(tensors["ids"],
                                                                                    tensors["request.punctuation"])

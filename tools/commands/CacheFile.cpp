@@ -6,6 +6,7 @@
 
 #include "runtime/io/Half.h"
 #include "runtime/model/RopeFrequencies.h"
+#include "tools/commands/RequestTables.h"
 
 #include <algorithm>
 #include <cmath>
@@ -286,6 +287,8 @@ Status CacheFile::readRequests() {
     KVCACHE_RETURN_IF_ERROR(table.status());
     requests_[it->first.substr(requestPrefix.size())] = std::move(*table);
   }
+  KVCACHE_RETURN_IF_ERROR(
+      checkRequestTables(requests_, tokens_, file_->path() + ": " + requestPrefix));
   if (file_->find("ids") != nullptr) {
     StatusOr<std::vector<int32_t>> ids = readTable("ids");
     KVCACHE_RETURN_IF_ERROR(ids.status());

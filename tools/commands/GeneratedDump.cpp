@@ -131,11 +131,11 @@ void addLayer(rt::SafetensorsWriter &writer, const DumpSpec &spec, const rt::Geo
 }
 
 /// Token ids, and the tables that methods may ask for: a question of up to three rows at the end,
-/// three segments, and every seventh row to keep.
+/// three segments, shots of four to six rows, every seventh row to keep, and two classes of ids.
 void addRequest(rt::SafetensorsWriter &writer, const DumpSpec &spec) {
   auto tokens = static_cast<int32_t>(spec.tokens);
-  std::vector<int32_t> ids(spec.tokens + spec.steps), keep(spec.tokens), segments,
-      question = {std::min(3, tokens)};
+  std::vector<int32_t> ids(spec.tokens + spec.steps), keep(spec.tokens), segments, shots,
+      question = {std::min(3, tokens)}, special = {0, 7, 14}, punctuation = {3, 10, 17, 24, 31, 38};
   for (size_t i = 0; i < ids.size(); ++i) {
     ids[i] = static_cast<int32_t>(i * 7 % 251);
   }
@@ -148,13 +148,20 @@ void addRequest(rt::SafetensorsWriter &writer, const DumpSpec &spec) {
       segments.push_back(end);
     }
   }
+  for (int32_t end = 4; end < tokens; end += 4 + end % 3) {
+    shots.push_back(end);
+  }
+  shots.push_back(tokens);
   auto add = [&](const char *name, const std::vector<int32_t> &values) {
     writer.addCopy(name, DType::I32, {static_cast<int64_t>(values.size())}, values.data());
   };
   add("ids", ids);
   add("request.question", question);
   add("request.segments", segments);
+  add("request.shots", shots);
   add("request.keep", keep);
+  add("request.special", special);
+  add("request.punctuation", punctuation);
 }
 
 } // namespace

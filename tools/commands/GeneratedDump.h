@@ -26,8 +26,8 @@ struct DumpSpec {
 };
 
 /// A dump for `geometry`: keys in clusters, queries aimed at them, all T query rows, S steps, 2
-/// extra queries, token ids, the request tables `question`, `segments` and `keep`. It goes through
-/// a temporary file that has no name by the time this returns.
+/// extra queries, token ids, the request tables `question`, `segments`, `shots`, `keep`, `special`
+/// and `punctuation`. It goes through a temporary file that has no name by the time this returns.
 rt::StatusOr<std::shared_ptr<CacheFile>> generateDump(const DumpSpec &spec,
                                                       const rt::Geometry &geometry);
 

@@ -8,38 +8,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace kvcache::tools {
 
 using rt::Status;
 using rt::StatusOr;
-
-StatusOr<rt::RequestTables> parseRequestTables(const std::vector<std::string> &texts) {
-  rt::RequestTables tables;
-  for (const std::string &text : texts) {
-    size_t equals = text.find('=');
-    std::vector<int32_t> table;
-    for (size_t begin = equals; begin < text.size();) {
-      size_t end = std::min(text.find(',', begin + 1), text.size());
-      const char *first = text.data() + begin + 1, *last = text.data() + end;
-      int32_t entry = 0;
-      auto [stop, error] = std::from_chars(first, last, entry);
-      if (error != std::errc() || stop != last) {
-        return Status::badInput("--request " + text + ": expected NAME=NUMBER,NUMBER,.. of 32 bits");
-      }
-      table.push_back(entry);
-      begin = end;
-    }
-    if (equals == 0 || table.empty()) {
-      return Status::badInput("--request " + text + ": expected NAME=NUMBER,NUMBER,..");
-    }
-    if (!tables.emplace(text.substr(0, equals), std::move(table)).second) {
-      return Status::badInput("--request " + text + ": the table is given twice");
-    }
-  }
-  return tables;
-}
 
 static std::string joined(const std::vector<std::string> &words) {
   std::string text;

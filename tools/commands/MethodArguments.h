@@ -32,9 +32,6 @@ struct MethodArguments {
 rt::StatusOr<std::map<std::string, std::string>>
 parseSettings(const std::vector<std::string> &settings);
 
-/// Reads NAME=1,2,3 of --request. Bad input, naming the option, when one is not of that form or a name is given twice.
-rt::StatusOr<rt::RequestTables> parseRequestTables(const std::vector<std::string> &texts);
-
 /// Bad input when `provider` does not know `target`.
 rt::Status checkTarget(const MethodProvider &provider, const std::string &target);
 

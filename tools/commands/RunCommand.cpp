@@ -9,6 +9,7 @@
 #include "tools/commands/ArtefactFile.h"
 #include "tools/commands/MethodArguments.h"
 #include "tools/commands/ModelInput.h"
+#include "tools/commands/RequestTables.h"
 #include "tools/commands/RunMethod.h"
 #include "tools/commands/VerifyRun.h"
 
@@ -84,7 +85,10 @@ public:
     StatusOr<rt::RequestTables> tables = parseRequestTables(requests_);
     KVCACHE_RETURN_IF_ERROR(tables.status());
     for (NamedPrompt &prompt : *prompts) {
+      KVCACHE_RETURN_IF_ERROR(checkRequestTables(
+          *tables, static_cast<int64_t>(prompt.tokens.size()), prompt.name + ": --request "));
       prompt.requests = *tables;
+      addKnownTables((*decoder)->config(), prompt.requests);
     }
     StatusOr<MethodRequest> request =
         makeRequest(arguments_, provider_, (*decoder)->geometry(abi::ElementType::F16));
