@@ -327,9 +327,7 @@ LogicalResult Scheduler::bindArgument(PhaseOp phase, BlockArgument argument) {
     place.places.push_back({isRow ? rows : Extent::of(axis.getInteger().value_or(1)), -1, -1, {}});
   }
   if (window) {
-    if (!builder_.calibrates()) { // which has all queries of a sequence
-      context_.needQueryRows(wanted);
-    }
+    context_.needQueryRows(builder_.calibrates() ? 0 : wanted); // which has all of a sequence
     place.buffer = builder_.roleBuffer(proto::Buffer::LAST_QUERIES, "last_queries_" + std::to_string(wanted),
                                        ElementType::F32, {rows, heads, dim});
     queryPositions_[argument] = builder_.roleBuffer(

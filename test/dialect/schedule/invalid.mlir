@@ -440,3 +440,13 @@ kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" 
   kvcache.exec.tensor @t [2] of f32 carried
 }
 }
+
+// -----
+
+module @program_c4 {
+kvcache.executable "cpu" layers 1 query_heads 2 kv_heads 1 head_dim 8 act "f16" {
+  // expected-error @below {{expects source and sizes together, of a program calibrate}}
+  kvcache.program decode {
+  } {source = "text", sizes = array<i64: 2, 64>}
+}
+}
