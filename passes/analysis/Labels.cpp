@@ -72,9 +72,10 @@ Facts factsOf(MethodOp method) {
       }
     });
     if (ends) {
-      for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
-        facts.queriesAtEnd = facts.queriesAtEnd || binding.getRole() == "last_queries" ||
-                             binding.getRole() == "draft_queries";
+      for (auto [binding, argument] :
+           llvm::zip_equal(phase.getBindings().getAsRange<BindingAttr>(), phase.getBlock().getArguments())) {
+        bool queries = binding.getRole() == "last_queries" || binding.getRole() == "draft_queries";
+        facts.queriesAtEnd = facts.queriesAtEnd || (queries && !argument.use_empty());
       }
     } else if (phase.hasKind("prefill") || phase.hasKind("probe")) {
       facts.queriesAtEnd = facts.queriesAtEnd || usesStatistics(phase);

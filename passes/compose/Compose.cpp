@@ -22,8 +22,9 @@ namespace mlir::kvcache {
 
 namespace {
 
-/// Slots that only one method of a composition may define.
-bool isExclusive(StringRef kind) { return kind != "compress"; }
+/// Slots that only one method of a composition may define. Phases that compress follow each other,
+/// and each calibration makes tables of its own.
+bool isExclusive(StringRef kind) { return kind != "compress" && kind != "calibrate"; }
 
 /// Merges the storage of two declarations of one column; null when they conflict.
 StorageAttr mergeStorage(StorageAttr a, StorageAttr b) {
@@ -54,8 +55,12 @@ FailureOr<CacheType> mergeCaches(Operation *where, StringRef state, CacheType a,
                               ? mergeStorage(same->getStorage(), column.getStorage())
                               : StorageAttr();
     if (!storage) {
+      // Columns of attention have their names; others are the methods' own.
+      bool own = !llvm::is_contained({"k", "v", "pos"}, column.getName());
       return where->emitError() << "column '" << column.getName() << "' of state '@" << state
-                                << "' is held in two ways: " << *same << " and " << column;
+                                << "' is held in two ways: " << *same << " and " << column
+                                << (own ? "; expected another name in one of the methods"
+                                        : "; expected one of the methods to leave it dense");
     }
     *same = ColumnAttr::get(column.getContext(), column.getName(), column.getAxes(), storage);
   }
@@ -79,6 +84,7 @@ public:
       LogicalResult added = success();
       if (auto state = dyn_cast<StateOp>(op)) {
         added = addState(state);
+        owners_[state.getSymName()].insert(onlyMissing ? StringRef() : part.getSymName());
       } else if (isa<ArtefactOp, EncoderOp>(op)) {
         added = addUnique(&op);
       } else if (auto phase = dyn_cast<PhaseOp>(op)) {
@@ -88,8 +94,8 @@ public:
         return failure();
       }
     }
-    for (auto &[kind, from] : fresh_) {
-      filled_[kind] = from;
+    for (const auto &fresh : fresh_) {
+      filled_.try_emplace(fresh.getKey(), fresh.getValue());
     }
     fresh_.clear();
     return success();
@@ -108,7 +114,41 @@ public:
     });
   }
 
+  /// The default compress keeps the rows that one part selects, in every cache: caches that this
+  /// part does not know may have other rows.
+  LogicalResult checkSelectedStates() {
+    auto chooser = filled_.find(filled_.count("select") ? "select" : "score");
+    bool ownCompress = llvm::any_of(
+        target_.getBody().front().getOps<PhaseOp>(), [](PhaseOp phase) {
+          return phase.hasKind("compress") && phase.getArgumentFor("keep");
+        });
+    if (chooser == filled_.end() || ownCompress) {
+      return success();
+    }
+    StringRef part = chooser->second.part;
+    for (auto state : target_.getBody().front().getOps<StateOp>()) {
+      const llvm::StringSet<> &owners = owners_[state.getSymName()];
+      if (!isa<CacheType>(state.getType()) || owners.contains(part) || !ownsAny(part)) {
+        continue;
+      }
+      InFlightDiagnostic error = state.emitError()
+                                 << "expected a 'compress' phase: its default keeps the rows that '"
+                                 << part << "' selects in every cache, but rows of '@"
+                                 << state.getSymName() << "' are not those of '" << part << "'";
+      error.attachNote(chooser->second.loc) << "selected here";
+      return error;
+    }
+    return success();
+  }
+
 private:
+  /// Whether the part declares a cache; one that does not means that of the others.
+  bool ownsAny(StringRef part) {
+    return llvm::any_of(target_.getBody().front().getOps<StateOp>(), [&](StateOp state) {
+      return isa<CacheType>(state.getType()) && owners_[state.getSymName()].contains(part);
+    });
+  }
+
   template <typename OpTy>
   OpTy lookup(StringRef name) {
     return dyn_cast_or_null<OpTy>(SymbolTable::lookupSymbolIn(target_, name));
@@ -202,15 +242,17 @@ private:
         if (isExclusive(kind)) {
           InFlightDiagnostic error = phase.emitError()
                                      << "phase '" << kind << "' is defined by '"
-                                     << part.getSymName() << "' and by '" << found->second
+                                     << part.getSymName() << "' and by '" << found->second.part
                                      << "': a composition takes each phase from one method";
+          error.attachNote(found->second.loc)
+              << "defined here, too; expected one method without it, or one phase that does both";
           return error;
         }
       }
       auto clone = cast<PhaseOp>(builder_.clone(*phase));
       clone.setKindsAttr(builder_.getArrayAttr({builder_.getStringAttr(kind)}));
       clone.removeConditionAttr();
-      fresh_[kind] = part.getSymName().str();
+      fresh_.try_emplace(kind, Filled{part.getSymName().str(), phase.getLoc()});
     }
     return success();
   }
@@ -218,9 +260,53 @@ private:
   MethodOp target_;
   const ComposeRequest &request_;
   OpBuilder builder_;
-  llvm::StringMap<std::string> filled_, fresh_;
+  /// Who fills a slot, and where.
+  struct Filled {
+    std::string part;
+    Location loc;
+  };
+  llvm::StringMap<Filled> filled_, fresh_;
+  llvm::StringMap<llvm::StringSet<>> owners_; ///< parts that declare a state
   llvm::DenseMap<Type, Type> retyped_;
 };
+
+/// What phases bind a parameter as: its type, the set whose places it counts, or its kind of value.
+Attribute meaningOf(ParamOp param) {
+  if (param.getType()) {
+    return param.getTypeAttr();
+  }
+  StringAttr kind = StringAttr::get(param.getContext(), param.isList() ? "a list" : "a boolean");
+  return param.getChoicesAttr() ? Attribute(param.getChoicesAttr())
+         : isa<StringAttr>(param.getValue())
+             ? StringAttr::get(param.getContext(), param.getIsMethod() ? "a method" : "a text")
+             : kind;
+}
+
+/// One name is one parameter: a part that declares it again must mean the same, and allow its
+/// value.
+LogicalResult checkParameters(MethodOp part, MethodOp target) {
+  for (auto param : part.getBody().front().getOps<ParamOp>()) {
+    auto known = cast<ParamOp>(SymbolTable::lookupSymbolIn(target, param.getSymName()));
+    std::string reason;
+    bool same = meaningOf(known) == meaningOf(param);
+    if (same && (known.getIsMethod() || known.isExpression() ||
+                 param.allows(known.getValue(), reason))) {
+      continue;
+    }
+    InFlightDiagnostic error = param.emitError();
+    if (same) {
+      error << reason
+            << ", the value of another method of the composition; set one that both allow";
+    } else {
+      error << "parameter '@" << param.getSymName() << "' is " << meaningOf(param) << " here and "
+            << meaningOf(known)
+            << " in another method of the composition; expected another name in one of them";
+    }
+    error.attachNote(known.getLoc()) << "declared here, too";
+    return error;
+  }
+  return success();
+}
 
 /// Parameters of all parts first, so that `when` sees final values wherever a part stands.
 LogicalResult applyOverrides(MethodOp method, const ComposeRequest &request) {
@@ -235,6 +321,34 @@ LogicalResult applyOverrides(MethodOp method, const ComposeRequest &request) {
     }
   }
   return success();
+}
+
+/// A part that keeps rows uncoded and leaves every slot to the others asks for no state of its own:
+/// `A+B` is then A. A coded one would not be what was asked for; checkEffects refuses it.
+void dropUntakenStates(MethodOp method) {
+  Block &body = method.getBody().front();
+  llvm::StringSet<> taken;
+  auto take = [&](Attribute symbol) {
+    if (auto name = dyn_cast_or_null<FlatSymbolRefAttr>(symbol)) {
+      taken.insert(name.getValue());
+    }
+  };
+  for (auto phase : body.getOps<PhaseOp>()) {
+    for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
+      take(binding.getSymbol());
+    }
+    llvm::for_each(phase.getNext().getNames(), take);
+  }
+  bool anyTaken = llvm::any_of(body.getOps<StateOp>(), [&](StateOp state) {
+    return isa<CacheType>(state.getType()) && taken.contains(state.getSymName());
+  });
+  for (StateOp state : llvm::make_early_inc_range(body.getOps<StateOp>())) {
+    auto cache = dyn_cast<CacheType>(state.getType());
+    if (anyTaken && cache && !taken.contains(state.getSymName()) &&
+        llvm::all_of(cache.getColumns(), [](ColumnAttr c) { return c.getStorage().isDense(); })) {
+      state.erase();
+    }
+  }
 }
 
 } // namespace
@@ -291,14 +405,21 @@ FailureOr<MethodOp> composeMethod(ModuleOp module, const ComposeRequest &request
       return failure();
     }
   }
+  for (MethodOp part : parts) {
+    if (failed(checkParameters(part, target))) {
+      return failure();
+    }
+  }
   for (MethodOp base : bases) {
     if (failed(add(base, /*onlyMissing=*/true))) {
       return failure();
     }
   }
   composer.retypeStates();
+  dropUntakenStates(target);
   dropUntakenResults(target);
-  if (failed(fillDefaultPhases(target)) || failed(checkScopes(target))) {
+  if (failed(composer.checkSelectedStates()) || failed(fillDefaultPhases(target)) ||
+      failed(checkScopes(target)) || failed(checkEffects(target))) {
     return failure();
   }
   return target;

@@ -46,4 +46,8 @@ LogicalResult applyGranularity(MethodOp part, MethodOp parameters);
 /// compress.
 LogicalResult fillDefaultPhases(MethodOp method);
 
+/// Checks that every part of the composed method has an effect: rows are added to each cache, and
+/// what a phase score, allocate or select yields is taken by another one.
+LogicalResult checkEffects(MethodOp method);
+
 } // namespace mlir::kvcache

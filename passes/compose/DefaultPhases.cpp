@@ -6,11 +6,13 @@
 //   prefill, decode   append k, v, pos; attend, causal
 //   query             attend over the cache, not causal
 //   select            top-k(score, budget), where a score phase exists
-//   compress          gather(keep) of every cache state, where a select phase exists
+//   compress          gather(keep) of every cache state, where a select phase exists and no compress
+//                     phase takes what it keeps; before other compress phases
 //   draft             the same gathers, where the phase yields keep
 
 #include "passes/compose/Compose.h"
 
+#include "dialect/Axes.h"
 #include "dialect/CacheOps.h"
 #include "dialect/KVCacheTypes.h"
 #include "dialect/LayerAxis.h"
@@ -45,8 +47,10 @@ public:
     if (PhaseOp score = findScore(); score && !has("select")) {
       addSelect(score);
     }
-    if (has("select") && !has("compress")) {
-      addCompress();
+    if (PhaseOp chooser = findChooser(); chooser && !takesKeep("compress")) {
+      if (failed(addCompress(chooser))) {
+        return failure();
+      }
     }
     if (PhaseOp draft = find("draft"); draft && draft.getNext().getValueFor("keep")) {
       completeDraft(draft);
@@ -74,6 +78,26 @@ private:
     return {};
   }
   bool has(StringRef kind) { return static_cast<bool>(find(kind)); }
+
+  /// The first select phase that chooses rows: others yield what it takes.
+  PhaseOp findChooser() {
+    for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
+      if (phase.hasKind("select") && phase.getNext().getValueFor("keep")) {
+        return phase;
+      }
+    }
+    return {};
+  }
+
+  /// Whether a phase of the kind takes what a selection keeps.
+  bool takesKeep(StringRef kind) {
+    for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
+      if (phase.hasKind(kind) && phase.getArgumentFor("keep")) {
+        return true;
+      }
+    }
+    return false;
+  }
 
   /// The first score phase that ranks: others only set columns.
   PhaseOp findScore() {
@@ -195,6 +219,16 @@ private:
 
   LogicalResult addAttention(StringRef kind, bool ownsOthers) {
     SmallVector<StateOp> caches = states();
+    if (kind == "query") { // reads only: caches of a method's own notes are left alone
+      llvm::erase_if(caches, [](StateOp state) {
+        auto type = cast<CacheType>(state.getType());
+        return !type.getColumn("k") || !type.getColumn("v") || !type.getColumn("pos");
+      });
+    }
+    if (caches.empty()) {
+      return method_.emitError() << "expected a '" << kind
+                                 << "' phase: no cache state has columns k, v and pos";
+    }
     auto type = cast<CacheType>(caches.front().getType());
     ColumnAttr k = type.getColumn("k"), v = type.getColumn("v");
     if (caches.size() != 1 || !k || !v || !type.getColumn("pos")) {
@@ -259,12 +293,28 @@ private:
     next(b, {{"keep", keep.getOutput()}});
   }
 
-  void addCompress() {
-    PhaseOp select = find("select");
+  LogicalResult addCompress(PhaseOp select) {
     Type keep = typeOf("keep", select);
     SmallVector<std::pair<BindingAttr, Type>> args{{role("keep"), keep}};
     for (StateOp state : states()) {
+      for (AxisAttr axis : axesOf(keep)) {
+        if (axis.getKind() != "token" && !findAxis(axesOf(state.getType()), axis.getName())) {
+          InFlightDiagnostic error = state.emitError()
+                                     << "expected a 'compress' phase: its default keeps the rows "
+                                     << "of every cache that 'select' names for each '"
+                                     << axis.getName() << "', but rows of '@"
+                                     << state.getSymName() << "' have axes "
+                                     << str(axesOf(state.getType()));
+          error.attachNote(select.getLoc()) << "selected here";
+          return error;
+        }
+      }
       args.emplace_back(symbol(state.getSymName()), state.getType());
+    }
+    // Before others that compress: indices are those of the rows that the selection saw.
+    OpBuilder::InsertionGuard guard(builder_);
+    if (PhaseOp other = find("compress")) {
+      builder_.setInsertionPoint(other);
     }
     Block *block = addPhase("compress", args, select);
     cast<PhaseOp>(block->getParentOp()).setTriggersAttr(triggersOf("select"));
@@ -276,6 +326,7 @@ private:
       results.emplace_back("@" + state.getSymName().str(), kept);
     }
     next(b, results);
+    return success();
   }
 
   /// Ends a draft with the caches that its `keep` makes.

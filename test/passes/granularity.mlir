@@ -3,6 +3,7 @@
 // `group:Gs` is gone with kv_head, and what runs over it finds nothing there; with query_head it is the group, over which
 // nothing is reduced any more.
 !q = !kvcache.tensor<head:Hkv, group:G, query:?, channel.post:D, act>
+!qw = !kvcache.tensor<head:Hkv, group:G, query.win:?, channel.post:D, act>
 !k = !kvcache.tensor<head:Hkv, query:?, channel.post:D, act>
 !v = !kvcache.tensor<head:Hkv, query:?, channel.v:D, act>
 !p = !kvcache.tensor<query:?, i32>
@@ -25,8 +26,8 @@ kvcache.method @voter {
     %d = kvcache.set_column %c, acc = %a : (!kv, !sG) -> !kv
     kvcache.next out = %o : !o, @kv = %d : !kv
   }
-  kvcache.phase score (%q = query : !q, %kv = @kv : !kv) on(prompt_end) {
-    %a = kvcache.score.attention %q over %kv causal stats(sum(p, over(query))) : (!q, !kv) -> !sg
+  kvcache.phase score (%q = last_queries(4) : !qw, %kv = @kv : !kv) on(prompt_end) {
+    %a = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win))) : (!qw, !kv) -> !sg
     // KV: kvcache.reduce mean %{{.*}} over [group]
     // EACH-NOT: kvcache.reduce
     %s = kvcache.reduce mean %a over [group] : (!sg) -> !sG
