@@ -93,7 +93,7 @@ bool unite(SmallVectorImpl<AxisAttr> &into, ArrayRef<AxisAttr> axes, std::string
     if (!index) {
       into.push_back(axis);
     } else if (!extentsAgree(into[*index], axis)) {
-      clash = axis.getName();
+      clash = axis.getName() + "': '" + into[*index].str() + "' and '" + axis.str();
       return false;
     } else if (into[*index].isDynamic()) {
       into[*index] = axis;
@@ -121,6 +121,47 @@ static StringRef remedy(StringRef kind) {
   return ": the two are different instances; insert gather or relabel";
 }
 
+/// Why extents of one name differ, where the kind says it.
+static StringRef otherExtent(AxisAttr axis) {
+  bool heads = axis.getKind() == "head" || axis.getKind() == "group";
+  return heads ? ": heads are grouped in another way" : "";
+}
+
+/// Says where the operand with these very axes was made.
+static void noteOrigin(InFlightDiagnostic &error, Operation *op, ArrayRef<AxisAttr> found) {
+  for (Value operand : op->getOperands()) {
+    Operation *origin = operand.getDefiningOp();
+    if (origin && !found.empty() && axesOf(operand).data() == found.data()) {
+      error.attachNote(origin->getLoc()) << "the value with axes " << str(found) << " is made here";
+      return;
+    }
+  }
+}
+
+namespace {
+/// An error about the axes `found`, which ends with a note about their origin.
+class Mismatch {
+public:
+  Mismatch(Operation *op, const Twine &what, ArrayRef<AxisAttr> found)
+      : op_(op), found_(found), error_(op->emitOpError() << what << ": expected ") {}
+
+  template <typename T>
+  Mismatch &operator<<(T &&part) {
+    error_ << std::forward<T>(part);
+    return *this;
+  }
+  operator LogicalResult() {
+    noteOrigin(error_, op_, found_);
+    return failure();
+  }
+
+private:
+  Operation *op_;
+  ArrayRef<AxisAttr> found_;
+  InFlightDiagnostic error_;
+};
+} // namespace
+
 LogicalResult expectAxes(Operation *op, const Twine &what, ArrayRef<AxisAttr> expected,
                          ArrayRef<AxisAttr> found, bool ordered) {
   for (AxisAttr axis : expected) {
@@ -129,28 +170,28 @@ LogicalResult expectAxes(Operation *op, const Twine &what, ArrayRef<AxisAttr> ex
       continue;
     }
     if (same) {
-      return op->emitOpError() << what << ": expected axis '" << axis.str() << "', got '"
-                               << same.str() << "'";
+      return Mismatch(op, what, found)
+             << "axis '" << axis.str() << "', got '" << same.str() << "'" << otherExtent(axis);
     }
     for (AxisAttr other : found) {
       if (other.getKind() == axis.getKind() && !findAxis(expected, other.getName())) {
-        return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got '"
-                                 << other.getName() << "'" << remedy(axis.getKind());
+        return Mismatch(op, what, found) << "axis '" << axis.getName() << "', got '"
+                                         << other.getName() << "'" << remedy(axis.getKind());
       }
     }
-    return op->emitOpError() << what << ": expected axis '" << axis.getName() << "', got axes "
-                             << str(found);
+    return Mismatch(op, what, found)
+           << "axis '" << axis.getName() << "', got axes " << str(found);
   }
   for (AxisAttr axis : found) {
     if (!findAxis(expected, axis.getName())) {
-      return op->emitOpError() << what << ": expected axes " << str(expected) << ", got axis '"
-                               << axis.getName() << "' as well";
+      return Mismatch(op, what, found)
+             << "axes " << str(expected) << ", got axis '" << axis.getName() << "' as well";
     }
   }
   for (auto [want, have] : llvm::zip_equal(expected, found)) {
     if (ordered && want.getName() != have.getName()) {
-      return op->emitOpError() << what << ": expected axes in the order " << str(expected)
-                               << ", got " << str(found);
+      return Mismatch(op, what, found)
+             << "axes in the order " << str(expected) << ", got " << str(found);
     }
   }
   return success();
@@ -161,12 +202,12 @@ LogicalResult expectSubset(Operation *op, const Twine &what, ArrayRef<AxisAttr> 
   for (AxisAttr axis : found) {
     AxisAttr same = findAxis(allowed, axis.getName());
     if (!same) {
-      return op->emitOpError() << what << ": expected axes among " << str(allowed) << ", got axis '"
-                               << axis.getName() << "'";
+      return Mismatch(op, what, found)
+             << "axes among " << str(allowed) << ", got axis '" << axis.getName() << "'";
     }
     if (!extentsAgree(same, axis)) {
-      return op->emitOpError() << what << ": expected axis '" << same.str() << "', got '"
-                               << axis.str() << "'";
+      return Mismatch(op, what, found)
+             << "axis '" << same.str() << "', got '" << axis.str() << "'" << otherExtent(axis);
     }
   }
   return success();
@@ -178,13 +219,14 @@ FailureOr<AxisAttr> expectAxis(Operation *op, const Twine &what, ArrayRef<AxisAt
     return axis;
   }
   AxisAttr other = findAxisOfKind(axes, name.split('.').first);
-  InFlightDiagnostic error = op->emitOpError() << what << ": expected axis '" << name << "', got ";
+  Mismatch error(op, what, axes);
+  error << "axis '" << name << "', got ";
   if (other) {
     error << "'" << other.getName() << "'" << remedy(other.getKind());
   } else {
     error << "axes " << str(axes);
   }
-  return failure();
+  return LogicalResult(error);
 }
 
 } // namespace mlir::kvcache

@@ -45,6 +45,13 @@ LogicalResult MergeIntoOp::verify() {
     return emitOpError() << "expected a result of the destination's type "
                          << getDestination().getType() << ", got " << getOutput().getType();
   }
+  for (Value rows : {getSource(), getDestination()}) { // C5
+    auto type = cast<AxisTensorType>(rows.getType());
+    if (type.isCoded()) {
+      return emitOpError() << "expected exact rows, got codes in " << type
+                           << ": codes have no mean; merge before they are coded";
+    }
+  }
   return success();
 }
 

@@ -13,7 +13,7 @@ def KVCache_MergeIntoOp : KVCache_ComputeOp<"merge.into"> {
     out[d] = (dst[d] + sum over i with at[i] = d of w_i src_i) / (1 + sum of those w_i) where some w_i > 0, else dst[d]
     unchanged; i ascending. (C1) the destination has the domain as axis; (C2) the source has the destination's
     axes with the domain replaced; (C3) weights have the index set's axes; (C4) the result has the
-    destination's type.
+    destination's type; (C5) rows are exact: codes have no mean, so they are merged before their commit.
   }];
   let arguments = (ins KVCache_Tensor:$source, KVCache_Tensor:$destination, KVCache_Index:$at, KVCache_Tensor:$weight);
   let results = (outs KVCache_Tensor:$output);
