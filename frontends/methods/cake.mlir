@@ -29,38 +29,29 @@ kvcache.method @cake info {family = "allocate", paper = "arXiv 2503.12491", titl
     %p = kvcache.score.reduce sum "p" of %q over %kv causal along [query.win] : (!qw, !kv) -> !sg
     %p2 = kvcache.score.reduce sum "p * p" of %q over %kv causal along [query.win] : (!qw, !kv) -> !sg
     %e = kvcache.score.reduce sum "0 - p * log(p + 1e-10)" of %q over %kv causal along [query.win] : (!qw, !kv) -> !sg
-    %eS = kvcache.map "select(i < S, e, 0)" (i = %i, S = %S, e = %e) : (!pT, index, !sg) -> !sg
-    %v = kvcache.map "select(i < S, max(0, (p2 - p * p / w) / max(1, w - 1)), 0)" (i = %i, S = %S, p2 = %p2, p = %p, w = %w) : (!pT, index, !sg, !sg, index) -> !sg
+    %eS, %v, %spread = kvcache.map "v = select(i < S, max(0, (p2 - p * p / w) / max(1, w - 1)), 0); select(i < S, e, 0); v; p / w + g * v" (i = %i, S = %S, e = %e, p2 = %p2, p = %p, w = %w, g = %g) : (!pT, index, !sg, !sg, !sg, index, f32) -> (!sg, !sg, !sg)
     %H = kvcache.reduce sum %eS over [head, group, token] : (!sg) -> !m
     %V = kvcache.reduce sum %v over [head, group, token] : (!sg) -> !m
     %pref = kvcache.map "select(H > 0 & V > 0, exp(log(H) / t1 + log(V) / t2), 0)" (H = %H, V = %V, t1 = %t1, t2 = %t2) : (!m, !m, f32, f32) -> !m
-    %spread = kvcache.map "p / w + g * v" (p = %p, w = %w, g = %g, v = %v) : (!sg, index, f32, !sg) -> !sg
     %pooled = kvcache.pool pooling %spread over [token] size %n upto %S : (!sg, index, index) -> !sg
     %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !s
     kvcache.next score = %s : !s, pref = %pref : !m
   }
   // Column s: the budgets once layers 0 .. s are known. Each layer is cut to S; the excess, then what truncation left, is spread evenly.
   kvcache.phase allocate (%pref = pref : !mL, %B = budget : index, %L = layers : index, %T = length : index, %W = @window : index, %cascade = @cascade : i1, %wait = @wait_for_window : i1) scope(model) {
-    %P = arith.subi %B, %W : index
-    %total = arith.muli %P, %L : index
     %l = kvcache.iota layer of %pref : (!mL) -> !iL
     %ls = kvcache.relabel %l : (!iL) -> !iS
     %sums = kvcache.scan sum %pref along layer : (!mL) -> !mL
     %sum = kvcache.relabel %sums : (!mL) -> !mS
-    %want = kvcache.map "select(l <= s, floor(pref / max(sum, 1e-30) * total), 0)" (l = %l, s = %ls, pref = %pref, sum = %sum, total = %total) : (!iL, !iS, !mL, !mS, index) -> !mLS
-    %b0 = kvcache.map "min(want, T - W)" (want = %want, T = %T, W = %W) : (!mLS, index, index) -> !mLS
-    %o0 = kvcache.map "select(l <= s & b < T - W, 1.0, 0.0)" (l = %l, s = %ls, b = %b0, T = %T, W = %W) : (!iL, !iS, !mLS, index, index) -> !mLS
+    %over, %b0, %o0 = kvcache.map "want = select(l <= s, floor(pref / max(sum, 1e-30) * ((B - W) * L)), 0); b = min(want, T - W); want - b; b; select(l <= s & b < T - W, 1.0, 0.0)" (l = %l, s = %ls, pref = %pref, sum = %sum, B = %B, L = %L, T = %T, W = %W) : (!iL, !iS, !mL, !mS, index, index, index, index) -> (!mLS, !mLS, !mLS)
     %r0 = kvcache.scan sum %o0 along layer : (!mLS) -> !mLS
     %n0 = kvcache.reduce sum %o0 over [layer] : (!mLS) -> !mS
-    %wanted = kvcache.reduce sum %want over [layer] : (!mLS) -> !mS
-    %had = kvcache.reduce sum %b0 over [layer] : (!mLS) -> !mS
-    %b1 = kvcache.map "b + o * (floor((a - h) / max(n, 1)) + select(r <= a - h - floor((a - h) / max(n, 1)) * n, 1, 0))" (b = %b0, o = %o0, a = %wanted, h = %had, n = %n0, r = %r0) : (!mLS, !mLS, !mS, !mS, !mS, !mLS) -> !mLS
-    %o1 = kvcache.map "select(l <= s & b < T - W, 1.0, 0.0)" (l = %l, s = %ls, b = %b1, T = %T, W = %W) : (!iL, !iS, !mLS, index, index) -> !mLS
+    %excess = kvcache.reduce sum %over over [layer] : (!mLS) -> !mS
+    %b1, %o1 = kvcache.map "each = floor(x / max(n, 1)); b1 = b + o * (each + select(r <= x - each * n, 1, 0)); b1; select(l <= s & b1 < T - W, 1.0, 0.0)" (l = %l, s = %ls, b = %b0, o = %o0, x = %excess, n = %n0, r = %r0, T = %T, W = %W) : (!iL, !iS, !mLS, !mLS, !mS, !mS, !mLS, index, index) -> (!mLS, !mLS)
     %r1 = kvcache.scan sum %o1 along layer : (!mLS) -> !mLS
     %n1 = kvcache.reduce sum %o1 over [layer] : (!mLS) -> !mS
     %given = kvcache.reduce sum %b1 over [layer] : (!mLS) -> !mS
-    %b2 = kvcache.map "b + o * (floor((a - h) / max(n, 1)) + select(r <= a - h - floor((a - h) / max(n, 1)) * n, 1, 0))" (b = %b1, o = %o1, a = %total, h = %given, n = %n1, r = %r1) : (!mLS, !mLS, index, !mS, !mS, !mLS) -> !mLS
-    %seen = kvcache.map "select(l <= s & (cascade | s == L - 1), min(b, T - W), T - W)" (l = %l, s = %ls, cascade = %cascade, L = %L, b = %b2, T = %T, W = %W) : (!iL, !iS, i1, index, !mLS, index, index) -> !mLS
+    %seen = kvcache.map "x = (B - W) * L - given; each = floor(x / max(n, 1)); b2 = b + o * (each + select(r <= x - each * n, 1, 0)); select(l <= s & (cascade | s == L - 1), min(b2, T - W), T - W)" (l = %l, s = %ls, b = %b1, o = %o1, B = %B, given = %given, n = %n1, r = %r1, cascade = %cascade, L = %L, T = %T, W = %W) : (!iL, !iS, !mLS, !mLS, index, !mS, !mS, !mLS, i1, index, index, index) -> !mLS
     %held = kvcache.reduce min %seen over [layer.seen] : (!mLS) -> !mL
     %b = kvcache.map "select(T <= B | (wait & T <= B + W), T, select(B <= W, B, held + W))" (T = %T, B = %B, wait = %wait, W = %W, held = %held) : (index, index, i1, index, !mL) -> !iL
     kvcache.next budget = %b : !iL

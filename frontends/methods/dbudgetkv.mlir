@@ -38,13 +38,9 @@ kvcache.method @dbudgetkv info {family = "select", paper = "arXiv 2502.16886", t
     %a = kvcache.map "x / min(min(W, T), T - i)" (x = %sum, W = %W, T = %T, i = %i) : (!a, index, index, !pT) -> !a
     kvcache.next score = %a : !a
   }
-  kvcache.phase allocate (%a = score : !a) layers(except(@skip_layers)) when(@norms = "group") {
+  kvcache.phase allocate (%a = score : !a, %norms = @norms : index) layers(except(@skip_layers)) {
     %m = kvcache.reduce mean %a over [group] : (!a) -> !sG
-    %e = kvcache.map "0 * a + m * m" (a = %a, m = %m) : (!a, !sG) -> !a
-    kvcache.next energy = %e : !a
-  }
-  kvcache.phase allocate (%a = score : !a) layers(except(@skip_layers)) when(@norms = "query") {
-    %e = kvcache.map "a * a" (a = %a) : (!a) -> !a
+    %e = kvcache.map "select(norms == 0, m * m, a * a)" (norms = %norms, a = %a, m = %m) : (index, !a, !sG) -> !a
     kvcache.next energy = %e : !a
   }
   kvcache.phase select (%e = energy : !a, %theta = @theta : f32, %safe = @safe : index) layers(except(@skip_layers)) on(prompt_end) when(@order = "position") {

@@ -30,26 +30,19 @@ kvcache.method @pyramidinfer info {family = "score", paper = "arXiv 2405.12532",
   kvcache.phase prefill (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kv, %l = layer : index, %L = layers : index, %T = prompt_length : index, %n = rows : index, %part = @recent_ratio : f32, %rho = @prefill_decay : f32, %low = @min_context : index, %each = @interval : index, %sinks = @sinks : index, %far = @distance_weight : f32) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kv, !k, !v, !p) -> !kv
     %o = kvcache.attend %q over %c causal : (!q, !kv) -> !o
-    %R = kvcache.map "floor(T * part + 0.0001)" (T = %T, part = %part) : (index, f32) -> !f
+    %R, %B = kvcache.map "R = floor(T * part + 0.0001); share = rho + (1 - rho) * (1 + cos(3.14159265358979 * l / L)) / 2; want = floor((n - R - 1) * share + 0.0001); R; select(want > min(low, T - R - 1) & l == each * floor(l / each), min(want + R + 1, n), n)" (T = %T, part = %part, rho = %rho, l = %l, L = %L, n = %n, low = %low, each = %each) : (index, f32, f32, index, index, index, index, index) -> (!n, !n)
     %i = kvcache.iota query of %q : (!q) -> !p
-    %u = kvcache.map "select(i >= n - R - 1, 1 + (far - 1) * (i - n + R + 1) / max(R, 1), 0)" (i = %i, n = %n, R = %R, far = %far) : (!p, index, !f, f32) -> !r
-    %votes = kvcache.score.reduce sum "p * u" (u = %u) of %q over %c causal along [query, group] : (!q, !kv, !r) -> !s
-    %sum = kvcache.reduce mean %votes over [head] : (!s) -> !t
+    %u = kvcache.map "select(i >= n - R - 1, 1 + (far - 1) * (i - n + R + 1) / max(R, 1), 0)" (i = %i, n = %n, R = %R, far = %far) : (!p, index, !n, f32) -> !r
+    %sum = kvcache.score.reduce sum "p * u" (u = %u) of %q over %c causal along [query, group, head] : (!q, !kv, !r) -> !t
     %s = kvcache.relabel %sum : (!t) -> !r
-    %turn = kvcache.map "3.14159265358979 * l / L" (l = %l, L = %L) : (index, index) -> !f
-    %cos = kvcache.map %turn with math.cos : (!f) -> !f
-    %want = kvcache.map "floor((n - R - 1) * (rho + (1 - rho) * (1 + cos) / 2) + 0.0001)" (n = %n, R = %R, rho = %rho, cos = %cos) : (index, !f, f32, !f) -> !f
-    %B = kvcache.map "select(want > min(low, T - R - 1) & l == each * floor(l / each), min(want + R + 1, n), n)" (want = %want, low = %low, T = %T, R = %R, l = %l, each = %each, n = %n) : (!f, index, index, !f, index, index, index) -> !n
-    %key = kvcache.map "select(i >= n - R - 1 | i < sinks, inf, s)" (i = %i, n = %n, R = %R, sinks = %sinks, s = %s) : (!p, index, !f, index, !r) -> !r
+    %key = kvcache.map "select(i >= n - R - 1 | i < sinks, inf, s)" (i = %i, n = %n, R = %R, sinks = %sinks, s = %s) : (!p, index, !n, index, !r) -> !r
     %pass = kvcache.topk %key count %B along query : (!r, !n) -> !pass
     kvcache.next out = %o : !o, @kv = %c : !kv, rows = %pass : !pass
   }
   kvcache.phase decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kv, %seen = @seen : !seen, %t = step : index, %H = @history : i64) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kv, !k, !v, !p) -> !kv
     %x = kvcache.append %seen, at = %p : (!seen, !p) -> !seen
-    %o = kvcache.attend %q over %c : (!q, !kv) -> !o
-    %votes = kvcache.score.reduce sum "p" of %q over %c along [query, group] : (!q, !kv) -> !s
-    %sum = kvcache.reduce mean %votes over [head] : (!s) -> !t
+    %o, %sum = kvcache.attend %q over %c stats(sum(p, over(query, group, head))) : (!q, !kv) -> (!o, !t)
     %n = kvcache.extent token of %c : (!kv) -> index
     %g = kvcache.extent token of %x : (!seen) -> index
     %P = arith.subi %n, %g : index
@@ -60,32 +53,22 @@ kvcache.method @pyramidinfer info {family = "score", paper = "arXiv 2405.12532",
     %d = kvcache.set_column %x, row = %row : (!seen, !rows) -> !seen
     kvcache.next out = %o : !o, @kv = %c : !kv, @seen = %d : !seen
   }
-  kvcache.phase query (%q = query : !q, %kv = @kv : !kv) {
-    %o = kvcache.attend %q over %kv : (!q, !kv) -> !o
-    kvcache.next out = %o : !o
-  }
   kvcache.phase compress (%kv = @kv : !kv, %seen = @seen : !seen, %l = layer : index, %L = layers : index, %T = prompt_length : index, %t = step : index, %part = @recent_ratio : f32, %far = @distance_weight : f32, %rho = @gen_decay : f32, %leave = @gen_keep : f32, %E = @exceed : index, %H = @history : i64) on(step_end) {
-    %R = kvcache.map "min(floor(T * part + 0.0001), H - 1)" (T = %T, part = %part, H = %H) : (index, f32, i64) -> !f
     %n = kvcache.extent token of %kv : (!kv) -> index
     %g = kvcache.extent token of %seen : (!seen) -> index
     %i = kvcache.iota code of %seen : (!seen) -> !c
-    %age = kvcache.map "t - i - H * floor((t - i) / H)" (t = %t, i = %i, H = %H) : (index, !c, i64) -> !u
-    %u = kvcache.map "select(age <= R, 1 + (far - 1) * (R - age) / max(R, 1), 0)" (age = %age, R = %R, far = %far) : (!u, !f, f32) -> !u
+    %R, %nk, %ng = kvcache.map "R = min(floor(T * part + 0.0001), H - 1); share = rho + (1 - rho) * (1 + cos(3.14159265358979 * l / L)) / 2; less = select(g >= R + 1 + E, E - max(1, floor(E * leave * share + 0.0001)), 0); R; n - less; g - less" (T = %T, part = %part, H = %H, rho = %rho, l = %l, L = %L, leave = %leave, E = %E, n = %n, g = %g) : (index, f32, i64, f32, index, index, f32, index, index, index) -> (!n, !n, !n)
+    %u = kvcache.map "age = t - i - H * floor((t - i) / H); select(age <= R, 1 + (far - 1) * (R - age) / max(R, 1), 0)" (t = %t, i = %i, H = %H, R = %R, far = %far) : (index, !c, i64, !n, f32) -> !u
     %row = kvcache.column row of %seen : (!seen) -> !rows
     %sum = kvcache.contract %row, %u over [code] : (!rows, !u) -> !t
     %j = kvcache.iota token of %seen : (!seen) -> !pT
-    %turn = kvcache.map "3.14159265358979 * l / L" (l = %l, L = %L) : (index, index) -> !f
-    %cos = kvcache.map %turn with math.cos : (!f) -> !f
-    %less = kvcache.map "select(g >= R + 1 + E, E - max(1, floor(E * leave * (rho + (1 - rho) * (1 + cos) / 2) + 0.0001)), 0)" (g = %g, R = %R, E = %E, leave = %leave, rho = %rho, cos = %cos) : (index, !f, index, f32, f32, !f) -> !f
-    %s = kvcache.map "select(j >= g - R - 1 - E & j < g - R - 1, sum, inf)" (j = %j, g = %g, R = %R, E = %E, sum = %sum) : (!pT, index, !f, index, !t) -> !t
-    %ng = kvcache.map "g - less" (g = %g, less = %less) : (index, !f) -> !n
+    %s = kvcache.map "select(j >= g - R - 1 - E & j < g - R - 1, sum, inf)" (j = %j, g = %g, R = %R, E = %E, sum = %sum) : (!pT, index, !n, index, !t) -> !t
     %keepSeen = kvcache.topk %s count %ng along token : (!t, !n) -> !stay
     %x = kvcache.iota token of %kv : (!kv) -> !pT
     %none = kvcache.map "select(x >= 0, inf, 0)" (x = %x) : (!pT) -> !t
     %made = kvcache.select.where "x >= n - g" (x = %x, n = %n, g = %g) along token : (!pT, index, index) -> !made
     %sm = kvcache.relabel %s : (!t) -> !m
     %all = kvcache.scatter set %sm into %none at %made : (!m, !t, !made) -> !t
-    %nk = kvcache.map "n - less" (n = %n, less = %less) : (index, !f) -> !n
     %keep = kvcache.topk %all count %nk along token : (!t, !n) -> !stay
     %kept = kvcache.gather %kv at %keep : (!kv, !stay) -> !kv
     %keptSeen = kvcache.gather %seen at %keepSeen : (!seen, !stay) -> !seen

@@ -30,26 +30,18 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o
     %m = kvcache.extent query of %q : (!q) -> index
     %n = kvcache.extent token of %x : (!kvr) -> index
-    %M = kvcache.map "B + c * ratio" (B = %B, c = %c, ratio = %ratio) : (index, index, index) -> !n
-    %N = kvcache.map "t + c * floor((M - t) / c)" (M = %M, t = %t, c = %c) : (!n, index, index) -> !n
-    %w = kvcache.map "select(t > P | all | t - m >= N - c, 1, 0)" (t = %t, P = %P, all = %all, m = %m, N = %N, c = %c) : (index, index, i1, index, !n, index) -> !n
+    %w, %gone = kvcache.map "N = t + c * floor((B + c * ratio - t) / c); select(t > P | all | t - m >= N - c, 1.0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, index, index, i1) -> (!n, !n)
+    %F = kvcache.map "M = B + c * ratio; R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, rr = %rr, er = %er, sinks = %sinks, gone = %gone) : (index, index, index, index, index, f32, f32, index, !n) -> !n
     %a = kvcache.score.reduce sum "p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
     %b = kvcache.score.reduce sum "p * p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
     %i = kvcache.iota token of %x : (!kvr) -> !pT
     %sum0 = kvcache.column sum of %x : (!kvr) -> !s
     %squares0 = kvcache.column squares of %x : (!kvr) -> !s
     %rows0 = kvcache.column rows of %x : (!kvr) -> !s
-    %sum = kvcache.map "old + w * new" (old = %sum0, w = %w, new = %a) : (!s, !n, !s) -> !s
-    %squares = kvcache.map "old + w * new" (old = %squares0, w = %w, new = %b) : (!s, !n, !s) -> !s
-    %rows = kvcache.map "old + w * min(m, n - i)" (old = %rows0, w = %w, m = %m, n = %n, i = %i) : (!s, !n, index, index, !pT) -> !s
-    %gone = kvcache.map "max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (t = %t, P = %P, mode = %mode, n = %n, B = %B, N = %N) : (index, index, index, index, index, !n) -> !n
-    %R = kvcache.map "select(P <= B, B - P, B)" (P = %P, B = %B) : (index, index) -> !n
-    %F = kvcache.map "select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (t = %t, P = %P, R = %R, rr = %rr, er = %er, M = %M, sinks = %sinks, gone = %gone) : (index, index, !n, f32, f32, !n, index, !n) -> !n
-    %mean = kvcache.map "sum / max(rows, 1)" (sum = %sum, rows = %rows) : (!s, !s) -> !s
-    %still = kvcache.map "select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1, -max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sinks = %sinks, squares = %squares, rows = %rows, mean = %mean) : (index, index, index, !pT, index, index, index, !s, !s, !s) -> !s
+    %sum, %squares, %rows = kvcache.map "s + w * a; q + w * b; r + w * min(m, n - i)" (s = %sum0, a = %a, q = %squares0, b = %b, r = %rows0, w = %w, m = %m, n = %n, i = %i) : (!s, !s, !s, !s, !s, !n, index, index, !pT) -> (!s, !s, !s)
+    %low, %still = kvcache.map "mean = sum / max(rows, 1); -mean; select(i < P & t > P & P <= B, -inf, select(i >= n - safe | (t == P & i < sinks), -1, -max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B = %B, i = %i, n = %n, safe = %safe, sinks = %sinks, sum = %sum, squares = %squares, rows = %rows) : (index, index, index, !pT, index, index, index, !s, !s, !s) -> (!s, !s)
     %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
     %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
-    %low = kvcache.map %mean with arith.negf : (!s) -> !s
     %some = kvcache.gather %low at %calm : (!s, !calm) -> !sc
     %none = kvcache.map "-inf" (x = %low) : (!s) -> !s
     %s = kvcache.scatter set %some into %none at %calm : (!sc, !s, !calm) -> !s
@@ -68,16 +60,11 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %sum0 = kvcache.column sum of %x : (!kvr) -> !s
     %squares0 = kvcache.column squares of %x : (!kvr) -> !s
     %rows0 = kvcache.column rows of %x : (!kvr) -> !s
-    %sum = kvcache.map %sum0, %a with arith.addf : (!s, !s) -> !s
-    %squares = kvcache.map %squares0, %b with arith.addf : (!s, !s) -> !s
-    %rows = kvcache.map "rows + 1" (rows = %rows0) : (!s) -> !s
-    %gone = kvcache.map "max(n - P - B, 0)" (n = %n, P = %P, B = %B) : (index, index, index) -> !n
-    %F = kvcache.map "max(1, B - floor(rr * B))" (B = %B, rr = %rr) : (index, f32) -> !n
-    %mean = kvcache.map "sum / rows" (sum = %sum, rows = %rows) : (!s, !s) -> !s
-    %still = kvcache.map "select(i < P, -inf, select(i >= n - safe, -1, -max(0, squares / rows - mean * mean)))" (i = %i, P = %P, n = %n, safe = %safe, squares = %squares, rows = %rows, mean = %mean) : (!pT, index, index, index, !s, !s, !s) -> !s
+    %sum, %squares, %rows = kvcache.map "s + a; q + b; r + 1" (s = %sum0, a = %a, q = %squares0, b = %b, r = %rows0) : (!s, !s, !s, !s, !s) -> (!s, !s, !s)
+    %gone, %F = kvcache.map "max(n - P - B, 0); max(1, B - floor(rr * B))" (n = %n, P = %P, B = %B, rr = %rr) : (index, index, index, f32) -> (!n, !n)
+    %low, %still = kvcache.map "mean = sum / rows; -mean; select(i < P, -inf, select(i >= n - safe, -1, -max(0, squares / rows - mean * mean)))" (i = %i, P = %P, n = %n, safe = %safe, sum = %sum, squares = %squares, rows = %rows) : (!pT, index, index, index, !s, !s, !s) -> (!s, !s)
     %d = kvcache.set_column %x, sum = %sum, squares = %squares, rows = %rows : (!kvr, !s, !s, !s) -> !kvr
     %calm = kvcache.topk %still count %F along token : (!s, !n) -> !calm
-    %low = kvcache.map %mean with arith.negf : (!s) -> !s
     %some = kvcache.gather %low at %calm : (!s, !calm) -> !sc
     %none = kvcache.map "-inf" (x = %low) : (!s) -> !s
     %s = kvcache.scatter set %some into %none at %calm : (!sc, !s, !calm) -> !s

@@ -8,6 +8,7 @@
 // granularity=query_head has entries for each. The step counter belongs to a layer.
 !kvv = !kvcache.cache<append, head:Hkv, group:Gs, token:?, {k [channel.post:D] = act, v [channel.v:D] = act, pos = i32, vote = f32}>
 !posG = !kvcache.tensor<head:Hkv, group:Gs, token:?, i32>
+!n = !kvcache.tensor<i32>
 kvcache.method @scope info {family = "select", paper = "arXiv 2412.13649", title = "SCOPE"} {
   kvcache.param @mode = "slide" in {"slide", "adaptive", "discontinuous"}
   kvcache.param @recent = 256 : index in [0, 1048576]
@@ -44,58 +45,27 @@ kvcache.method @scope info {family = "select", paper = "arXiv 2412.13649", title
     %s = kvcache.reduce mean %pooled over [group] : (!sg) -> !sG
     kvcache.next score = %s : !sG
   }
-  kvcache.phase score (%kv = @kv : !kvv) on(prompt_end) when(@prefill = "h2o") {
+  kvcache.phase score (%kv = @kv : !kvv) on(prompt_end) when(@prefill = ["h2o", "none"]) {
     %s = kvcache.column vote of %kv : (!kvv) -> !sG
     kvcache.next score = %s : !sG
   }
-  kvcache.phase score (%kv = @kv : !kvv) on(prompt_end) when(@prefill = "none") {
-    %s = kvcache.column vote of %kv : (!kvv) -> !sG
-    kvcache.next score = %s : !sG
-  }
-  kvcache.phase allocate (%B = budget : index, %T = length : index) on(prompt_end) when(@prefill = "none") {
-    %all = arith.maxui %B, %T : index
-    kvcache.next budget = %all : index
-  }
-  kvcache.phase select (%s = score : !sG, %B = budget : index, %W = @window : index) on(prompt_end) {
-    %keep = kvcache.select.topk %s budget %B last %W : (!sG, index, index) -> !keepG
+  kvcache.phase select (%s = score : !sG, %B = budget : index, %T = length : index, %W = @window : index, %how = @prefill : index) on(prompt_end) {
+    %n = kvcache.map "select(how == 2, T, B)" (how = %how, T = %T, B = %B) : (index, index, index) -> !n
+    %keep = kvcache.select.topk %s budget %n last %W : (!sG, !n, index) -> !keepG
     kvcache.next keep = %keep : !keepG
   }
-  kvcache.phase allocate (%step = step : index, %r = @recent : index, %W = @decode_window : index, %most = @max_new : index) on(step_end) {
-    %zero = arith.constant 0 : index
-    %one = arith.constant 1 : index
-    %all = arith.constant 1048576 : index
-    %t = arith.subi %step, %one : index
-    %span = arith.subi %most, %r : index
-    %room = arith.subi %W, %r : index
-    %parts = arith.maxsi %room, %one : index
-    %each = arith.divsi %span, %parts : index
-    %delta = arith.maxsi %each, %one : index
-    %by = arith.divui %t, %delta : index
-    %grown = arith.addi %r, %by : index
-    %window = arith.minsi %grown, %W : index
-    %over = arith.remui %t, %delta : index
-    %due = arith.cmpi eq, %over, %zero : index
-    %late = arith.select %due, %window, %all : index
-    kvcache.next slide = %W : index, adaptive = %window : index, discontinuous = %late : index
+  kvcache.phase allocate (%step = step : index, %mode = @mode : index, %r = @recent : index, %W = @decode_window : index, %most = @max_new : index) on(step_end) {
+    %limit = kvcache.map "delta = max(floor((most - r) / max(W - r, 1)), 1); by = floor((step - 1) / delta); grown = min(r + by, W); due = step - 1 == by * delta; select(mode == 0, W, select(mode == 1 | due, grown, 1048576))" (step = %step, mode = %mode, r = %r, W = %W, most = %most) : (index, index, index, index, index) -> !n
+    kvcache.next limit = %limit : !n
   }
-  kvcache.phase allocate (%limit = slide : index, %a = adaptive : index, %d = discontinuous : index) on(step_end) when(@mode = "slide") {
-    kvcache.next limit = %limit : index
-  }
-  kvcache.phase allocate (%s = slide : index, %limit = adaptive : index, %d = discontinuous : index) on(step_end) when(@mode = "adaptive") {
-    kvcache.next limit = %limit : index
-  }
-  kvcache.phase allocate (%s = slide : index, %a = adaptive : index, %limit = discontinuous : index) on(step_end) when(@mode = "discontinuous") {
-    kvcache.next limit = %limit : index
-  }
-  kvcache.phase select (%kv = @kv : !kvv, %limit = limit : index, %step = step : index, %r = @recent : index) on(step_end) {
+  kvcache.phase select (%kv = @kv : !kvv, %limit = limit : !n, %step = step : index, %r = @recent : index) on(step_end) {
     %vote = kvcache.column vote of %kv : (!kvv) -> !sG
     %p = kvcache.column pos of %kv : (!kvv) -> !posG
     %newest = kvcache.reduce max %p over [token] : (!posG) -> !hbG
     // Entries of the prompt always stay: they rank first, and the budget counts them.
-    %key = kvcache.map "select(p > newest - t, vote, inf)" (p = %p, newest = %newest, t = %step, vote = %vote) : (!posG, !hbG, index, !sG) -> !sG
-    %old = kvcache.map "select(p > newest - t, 0, 1)" (p = %p, newest = %newest, t = %step) : (!posG, !hbG, index) -> !posG
+    %key, %old = kvcache.map "made = p > newest - t; select(made, vote, inf); select(made, 0, 1)" (p = %p, newest = %newest, t = %step, vote = %vote) : (!posG, !hbG, index, !sG) -> (!sG, !posG)
     %prompt = kvcache.reduce sum %old over [token] : (!posG) -> !hbG
-    %n = kvcache.map "prompt + W" (prompt = %prompt, W = %limit) : (!hbG, index) -> !hbG
+    %n = kvcache.map "prompt + W" (prompt = %prompt, W = %limit) : (!hbG, !n) -> !hbG
     %keep = kvcache.select.topk %key budget %n last %r : (!sG, !hbG, index) -> !keepG
     kvcache.next keep = %keep : !keepG
   }

@@ -3,6 +3,6 @@
 // CHECK-LABEL: kvcache.method @scope
 // CHECK: kvcache.phase decode
 // CHECK: kvcache.set_column %{{.*}}, vote = %
-// CHECK: kvcache.phase allocate {{.*}} on(step_end) when(@mode = "discontinuous")
+// CHECK: kvcache.phase allocate ({{.*}} = @mode : index{{.*}} on(step_end)
 // CHECK: kvcache.phase select {{.*}} on(step_end)
 // CHECK: kvcache.select.topk %{{.*}} budget %{{.*}} last %
