@@ -77,7 +77,7 @@ std::string mlir::kvcache::cpu::whyNotAttend(const AttendSpec &spec) {
   for (const ColumnLayout *layout : {&spec.keys(), &spec.values()}) {
     std::string why = whyNotRows(spec, *layout, fewer && layout == &spec.keys());
     if (!why.empty()) {
-      return why;
+      return (layout == &spec.keys() ? "keys: " : "values: ") + why;
     }
   }
   if (spec.clauses.choosesEntries() && (spec.keys().coded || spec.values().coded)) {

@@ -299,11 +299,11 @@ TEST(AttendDecode, RefusesRowsThatDoNotComeApart) {
     return whyNotAttend(AttendCase(shape).spec());
   };
   EXPECT_EQ(why("affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 10),
-            "expected parts of whole bytes of codes, got 40 values in parts of 10 with 2 bits each");
+            "keys: expected parts of whole bytes of codes, got 40 values in parts of 10 with 2 bits each");
   EXPECT_EQ(why("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 40),
-            "expected the groups of every part to be like those of the first, got 160 values in "
+            "keys: expected the groups of every part to be like those of the first, got 160 values in "
             "parts of 40 with groups of 32");
   EXPECT_EQ(why("rotated<affine<4, tile(channel:64), min_f16, scale_f16, lsb(channel)>, hadamard>",
                 64),
-            "expected rows that no rotation mixes across heads: each head reads its part of a row");
+            "keys: expected rows that no rotation mixes across heads: each head reads its part of a row");
 }
