@@ -74,7 +74,7 @@ private:
 
 class GraphImporter {
 public:
-  explicit GraphImporter(MLIRContext &context) : b_(&context), loc_(UnknownLoc::get(&context)) {}
+  explicit GraphImporter(Location source) : b_(source.getContext()), loc_(source) {}
 
   /// Creates the op of a node at the end of `block`.
   LogicalResult node(const proto::Node &from, Block &block) {
@@ -175,11 +175,11 @@ LogicalResult exportMethodGraph(ModuleOp module, proto::MethodGraph &to) {
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> importMethodGraph(MLIRContext &context,
+FailureOr<OwningOpRef<ModuleOp>> importMethodGraph(Location source,
                                                    const proto::MethodGraph &from) {
-  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
+  OwningOpRef<ModuleOp> module = ModuleOp::create(source);
   for (const proto::Node &node : from.nodes()) {
-    if (failed(GraphImporter(context).node(node, *module->getBody()))) {
+    if (failed(GraphImporter(source).node(node, *module->getBody()))) {
       return failure();
     }
   }

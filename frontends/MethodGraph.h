@@ -17,8 +17,8 @@ namespace mlir::kvcache {
 LogicalResult exportMethodGraph(ModuleOp module, ::kvcache::proto::MethodGraph &to);
 
 /// A module with the nodes of `from`, verified; the dialects they use must be loaded. Emits a
-/// diagnostic that names the node at fault.
-FailureOr<OwningOpRef<ModuleOp>> importMethodGraph(MLIRContext &context,
+/// diagnostic at `source`, where all ops are, that names the node at fault.
+FailureOr<OwningOpRef<ModuleOp>> importMethodGraph(Location source,
                                                    const ::kvcache::proto::MethodGraph &from);
 
 } // namespace mlir::kvcache

@@ -26,8 +26,8 @@ struct OpenBlock {
 
 class Importer {
 public:
-  Importer(MLIRContext &context, const proto::Executable &from)
-      : from_(from), b_(&context), loc_(UnknownLoc::get(&context)) {}
+  Importer(Location source, const proto::Executable &from)
+      : from_(from), b_(source.getContext()), loc_(source) {}
 
   FailureOr<OwningOpRef<ModuleOp>> run();
 
@@ -494,10 +494,10 @@ LogicalResult Importer::ranked(const proto::Program &from) {
 
 } // namespace
 
-FailureOr<OwningOpRef<ModuleOp>> importExecutable(MLIRContext &context,
+FailureOr<OwningOpRef<ModuleOp>> importExecutable(Location source,
                                                   const ::kvcache::proto::Executable &from) {
-  context.loadDialect<KVCacheDialect>();
-  return Importer(context, from).run();
+  source.getContext()->loadDialect<KVCacheDialect>();
+  return Importer(source, from).run();
 }
 
 } // namespace mlir::kvcache

@@ -37,15 +37,21 @@ static OwningOpRef<Operation *> release(FailureOr<OwningOpRef<ModuleOp>> module)
                         : OwningOpRef<Operation *>(module->release().getOperation());
 }
 
+/// A place in the file that is translated; without a line, the whole of it.
+static Location placeIn(const llvm::MemoryBuffer &file, MLIRContext *context, unsigned line = 0,
+                        unsigned column = 0) {
+  return FileLineColLoc::get(context, file.getBufferIdentifier(), line, column);
+}
+
 static OwningOpRef<Operation *> kvxToMlir(llvm::SourceMgr &source, MLIRContext *context) {
   const llvm::MemoryBuffer *file = source.getMemoryBuffer(source.getMainFileID());
   auto parsed = rt::parseKvx({file->getBufferStart(), file->getBufferSize()},
                              file->getBufferIdentifier().str());
   if (!parsed.isOk()) {
-    emitError(UnknownLoc::get(context)) << parsed.status().message();
+    llvm::errs() << "error: " << parsed.status().message() << '\n'; // it names the file
     return {};
   }
-  return release(importExecutable(*context, **parsed));
+  return release(importExecutable(placeIn(*file, context), **parsed));
 }
 
 static LogicalResult mlirToKvx(Operation *op, llvm::raw_ostream &output) {
@@ -92,10 +98,12 @@ struct FirstTextError final : google::protobuf::io::ErrorCollector {
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string &message) override {
     if (text.empty()) {
-      text = std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
+      text = message;
+      place = {line + 1, column + 1};
     }
   }
   std::string text;
+  std::pair<unsigned, unsigned> place; ///< line and column, from 1
 };
 
 static OwningOpRef<Operation *> graphToMethod(llvm::SourceMgr &source, MLIRContext *context) {
@@ -106,10 +114,10 @@ static OwningOpRef<Operation *> graphToMethod(llvm::SourceMgr &source, MLIRConte
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   if (!parser.ParseFromString(file->getBuffer().str(), &graph)) {
-    emitError(UnknownLoc::get(context)) << file->getBufferIdentifier() << ":" << error.text;
+    emitError(placeIn(*file, context, error.place.first, error.place.second)) << error.text;
     return {};
   }
-  return release(importMethodGraph(*context, graph));
+  return release(importMethodGraph(placeIn(*file, context), graph));
 }
 
 int main(int argc, char **argv) {

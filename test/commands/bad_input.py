@@ -203,6 +203,9 @@ CASES = [
     (["run", "dense", "--prompt", "prompt.txt", "--max-new-tokens", "0"], "--max-new-tokens"),
     (["run", "kivi", "--prompt", "prompt.txt", "--budget", "0.5"], "--budget 0.5"),
     (["run", "dense", "--prompt", "prompt.txt", "--threads", "-3"], "threads"),
+    (["run", "dense", "--prompt", "prompt.txt", "--threads", "x"], "--threads x: expected an integer"),
+    (["bench", "attend", "--threads", "x"], "--threads x: expected an integer"),
+    (["bench", "attend", "--kept", "most"], "--kept most: expected a number"),
     # Compilation.
     (["compile", "dense"], "-o FILE"),
     (["compile", "dense", "--geometry", "L=2", "-o", "out.st"], "Hq"),

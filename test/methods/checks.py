@@ -84,8 +84,8 @@ def policies(kvasir, folder):
     least = [[np.zeros(0, int)] * 4] * 3
     lengths, mixed = set(), False
     dense = steps.apply("dense")
-    for recovery in (0.0, 0.2, 0.5, 0.81, 0.945, 1.1):
-        before, after = (one.apply("fastgen", "--set", f"recovery={recovery}") for one in (prompt, steps))
+    for recovery in (0.0, 0.2, 0.5, 0.945, 1.1):
+        before, after = (one.apply("fastgen", "--set", f"recovery={recovery}", "--set", "history=16") for one in (prompt, steps))
         kept = [rows(before, layer) for layer in range(3)]
         for layer in range(3):
             for head in range(4):

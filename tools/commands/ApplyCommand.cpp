@@ -105,9 +105,10 @@ private:
     StatusOr<std::unique_ptr<rt::Execution>> execution = provider_.load(request);
     KVCACHE_RETURN_IF_ERROR(execution.status());
     KVCACHE_RETURN_IF_ERROR(loadTables(file.tensors(), **execution));
+    bool calibrates = (*execution)->needsCalibration();
     if (!artefacts_.empty()) {
       KVCACHE_RETURN_IF_ERROR(loadArtefacts(artefacts_, **execution));
-    } else if ((*execution)->needsCalibration()) {
+    } else if (calibrates) {
       if (calibration_.empty() && !warned_) {
         printNote("warning",
                   "the method is calibrated from the input itself; --calib FILE gives other data");
@@ -118,6 +119,10 @@ private:
       printNote("note",
                 "method '" + request.method + "' has nothing to calibrate: --calib is not used");
       warned_ = true;
+    }
+    if (artefacts_.empty() && !calibrates && !noted_) {
+      noteStatedArtefacts(**execution, &file.tensors());
+      noted_ = true;
     }
     return execution;
   }
@@ -130,7 +135,7 @@ private:
                               "apply --verify` or `kvasir-rt verify`");
     }
     request.target = "reference";
-    request.requireFused = false;
+    request.requireFused = request.integerProducts = false;
     StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, calibration, file);
     KVCACHE_RETURN_IF_ERROR(reference.status());
     // As resolved, so that a budget in bytes is the same number of tokens.
@@ -148,7 +153,7 @@ private:
   MethodProvider &provider_;
   MethodArguments arguments_;
   std::string input_, output_, budget_, ratio_, calibration_, artefacts_;
-  bool attend_ = false, verify_ = false, warned_ = false;
+  bool attend_ = false, verify_ = false, warned_ = false, noted_ = false;
 };
 
 } // namespace

@@ -272,14 +272,16 @@ Status loadArtefacts(const std::string &path, rt::Execution &execution,
   return Status::ok();
 }
 
-void noteStatedArtefacts(rt::Execution &execution) {
+void noteStatedArtefacts(rt::Execution &execution, const rt::SafetensorsFile *tables) {
   ArtefactHolder *holder = execution.artefactHolder();
   if (holder == nullptr || execution.needsCalibration()) {
     return;
   }
   std::string names;
   for (const rt::ArtefactShape &shape : holder->artefactShapes()) {
-    names += (names.empty() ? "'" : ", '") + shape.name + "'";
+    if (tables == nullptr || tables->find(tablePrefix + shape.name) == nullptr) {
+      names += (names.empty() ? "'" : ", '") + shape.name + "'";
+    }
   }
   if (!names.empty()) {
     printNote("note", "method '" + execution.methodName() + "': no file gives " + names +

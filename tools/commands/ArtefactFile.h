@@ -37,8 +37,9 @@ rt::Status loadArtefacts(const std::string &path, rt::Execution &execution,
 rt::Status loadTables(const rt::SafetensorsFile &file, rt::Execution &execution);
 
 /// Says, as a note on stderr, which artefacts of an execution that needs no calibration hold the values its method
-/// states for want of a file; nothing when it has none. For callers that were given no file.
-void noteStatedArtefacts(rt::Execution &execution);
+/// states for want of a file; nothing when it has none. For callers that were given no file, or one whose `tables` name
+/// only some.
+void noteStatedArtefacts(rt::Execution &execution, const rt::SafetensorsFile *tables = nullptr);
 
 /// The hash of the method that a file of artefacts belongs to. Bad input when it is no such file.
 rt::StatusOr<std::string> methodHashOfArtefacts(const std::string &path);

@@ -28,6 +28,26 @@ static std::string oneLine(std::string text) {
   return text;
 }
 
+/// What is wrong with the words of `command`. A value of the wrong type is told with the type that its
+/// option takes, which the parser leaves out.
+static std::string wordingOf(const CLI::ParseError &error, const CLI::App *command) {
+  std::string text = error.what(), start = "Could not convert: ", between = " = ";
+  size_t end = text.find(between);
+  if (command == nullptr || text.rfind(start, 0) != 0 || end == std::string::npos) {
+    return text;
+  }
+  std::string name = text.substr(start.size(), end - start.size());
+  const CLI::Option *option = command->get_option_no_throw(name);
+  std::string type = option == nullptr ? "" : option->get_type_name();
+  std::string expected = type.rfind("FLOAT", 0) == 0 ? "a number"
+                         : type.rfind("UINT", 0) == 0 ? "an integer from 0 on"
+                         : type.rfind("INT", 0) == 0  ? "an integer"
+                                                      : "";
+  return expected.empty() ? text
+                          : fmt::format("{} {}: expected {}", name, text.substr(end + between.size()),
+                                        expected);
+}
+
 void printNote(const char *kind, const std::string &text) {
   std::fflush(stdout);
   fmt::print(stderr, "{}: {}\n", kind, oneLine(text));
@@ -176,7 +196,8 @@ int runDriver(int argc, char **argv, const char *description,
                     Status::badInput("unknown command '" + command + "', expected one of " + names),
                     report);
     }
-    return finish(known ? findJsonPath(words) : "", command, words, Status::badInput(error.what()),
+    return finish(known ? findJsonPath(words) : "", command, words,
+                  Status::badInput(wordingOf(error, known ? app.get_subcommand(command) : nullptr)),
                   report);
   }
   for (const auto &command : commands) {
