@@ -53,7 +53,7 @@ kvcache.method @dynamickv info {family = "allocate", paper = "arXiv 2412.14838",
     %c0 = kvcache.map "floor(c / m)" (c = %count, m = %seen) : (!iLS, !iS) -> !iLS
     %all = kvcache.reduce sum %count over [layer] : (!iLS) -> !iS
     %sum0 = kvcache.reduce sum %c0 over [layer] : (!iLS) -> !iS
-    %c1 = kvcache.map "c + select(l + 1 == L & m == L, floor(n / L) - sum, 0)" (c = %c0, l = %l, L = %L, m = %seen, n = %all, sum = %sum0) : (!iLS, !iL, index, !iS, !iS, !iS) -> !iLS
+    %c1 = kvcache.map "c + select(l + 1 == L & m == L, n / L - sum, 0)" (c = %c0, l = %l, L = %L, m = %seen, n = %all, sum = %sum0) : (!iLS, !iL, index, !iS, !iS, !iS) -> !iLS
     %sum1 = kvcache.reduce sum %c1 over [layer] : (!iLS) -> !iS
     %share = kvcache.map "select(sum > 0, c, n)" (sum = %sum1, c = %c1, n = %count) : (!iS, !iLS, !iLS) -> !iLS
     %shares = kvcache.reduce sum %share over [layer] : (!iLS) -> !iS
@@ -74,10 +74,10 @@ kvcache.method @dynamickv info {family = "allocate", paper = "arXiv 2412.14838",
     %raws = kvcache.reduce sum %raw over [layer] : (!iLS) -> !iS
     %b0 = kvcache.map %raw, %raws, %total : (!iLS, !iS, index) -> !iLS {
     ^bb0(%c: i32, %sum: i32, %size: index):
-      %one = arith.constant 1 : index
+      %least = arith.constant 1 : index
       %part = arith.index_cast %c : i32 to index
       %of = arith.index_cast %sum : i32 to index
-      %some = arith.maxui %of, %one : index
+      %some = arith.maxui %of, %least : index
       %product = arith.muli %size, %part : index
       %quotient = arith.divui %product, %some : index
       %out = arith.index_cast %quotient : index to i32

@@ -49,6 +49,12 @@ MORE = {
         ("avg-pooling", {"params": {"pooling": "avg", "kernel": 5, "window": 16}, **BIG}),
         ("one-layer", {"layers": 1, **BIG}),
         EACH,
+        # shares that are truncated to one, and to nothing; layers that are full at once
+        ("tight", {"layers": 8, "group": 2, "budget": "14", "steps": 2}),
+        ("one-share", {"layers": 8, "heads": 1, "group": 2, "tokens": 120, "budget": "9", "steps": 2}),
+        ("one-of-two", {"layers": 8, "group": 2, "tokens": 104, "params": {"radius": 1}, "budget": "10", "steps": 2}),
+        ("all-or-nothing", {"layers": 8, "heads": 1, "group": 2, "tokens": 99, "params": {"radius": 1}, "budget": "9",
+                            "steps": 2}),
     ],
     "kvcompose": [
         ("task-of-one", {"task_rows": 1, **BIG}),

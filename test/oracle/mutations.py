@@ -39,6 +39,7 @@ _MODEL_OUTPUTS = "apply writes no outputs of prompt rows; test/methods/thinning.
 _SLACK = "either is more than rounding and less than the distance between ratios"
 _SCALE = "a covariance times a positive number has the same eigenvectors in the same order"
 _SPARE_WORD = "at most one word more, which nothing reads"
+_ANY = "what counts is whether there is any"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
     "quest": {
@@ -55,6 +56,13 @@ EQUIVALENT = {
     },
     "evolkv": {
         ("kvcache.artefact @budgets : !mL from file else 1.0", "1.0 -> 1.5"): "the vector is scaled to the budget",
+    },
+    "dynamickv": {
+        ('%due = kvcache.map "select(m == every * floor(m / every) | final & m == L, 1, 0)" (m = %seen, every = %every, '
+         'final = %final, L = %L) : (!iS, index, i1, index) -> !iS', "floor -> ceil"): "multiples are rounded neither way",
+        ("%sum1 = kvcache.reduce sum %c1 over [layer] : (!iLS) -> !iS", "sum -> max"): _ANY,
+        ("%rawSum = kvcache.reduce sum %raw0 over [layer] : (!iLS) -> !iS", "sum -> max"): _ANY,
+        ("%one = arith.constant 1 : index", "1 -> 2"): "a sum of 1 is the share of one layer, which gets all in either case",
     },
     "headkv": {
         ("kvcache.artefact @head_scores : !table else 1.0", "1.0 -> 1.5"): "shares are of the sum",
