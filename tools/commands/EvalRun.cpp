@@ -4,6 +4,7 @@
 
 #include "tools/commands/EvalRun.h"
 
+#include "runtime/eval/CalibrationData.h"
 #include "runtime/eval/ModelHash.h"
 #include "runtime/io/AtomicFile.h"
 #include "runtime/model/Tokens.h"
@@ -188,8 +189,11 @@ Status EvalRun::useArtefacts() {
     method->artefacts = checksumOfArtefacts(*method->execution);
   }
   for (const rt::EvalMethod &method : methods_) {
-    if (method.artefacts.empty() && method.execution->calibrationSources().empty()) {
+    std::string sources = rt::describeSources(*method.execution);
+    if (method.artefacts.empty() && sources.empty()) {
       noteStatedArtefacts(*method.execution);
+    } else if (method.artefacts.empty()) {
+      printNote("note", "method '" + method.name + "' is calibrated on " + sources);
     }
   }
   return Status::ok();

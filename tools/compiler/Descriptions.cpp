@@ -41,7 +41,13 @@ std::string triggerText(PhaseOp phase) {
     if (trigger.getState()) {
       arguments.push_back("@" + trigger.getState().getValue().str());
     }
-    if (Attribute limit = trigger.getLimit()) {
+    if (auto sizes = dyn_cast_or_null<ArrayAttr>(trigger.getLimit())) { // of a source
+      for (Attribute size : sizes) {
+        auto symbol = dyn_cast<SymAttr>(size);
+        arguments.push_back(symbol ? symbol.getName().str()
+                                   : std::to_string(cast<IntegerAttr>(size).getInt()));
+      }
+    } else if (Attribute limit = trigger.getLimit()) {
       auto number = dyn_cast<IntegerAttr>(limit);
       auto symbol = dyn_cast<SymAttr>(limit);
       arguments.push_back(number   ? std::to_string(number.getInt())
@@ -64,7 +70,9 @@ DescribedPhase describePhase(PhaseOp phase) {
   }
   described.kinds = llvm::join(kinds, ", ") + (phase.getModelScope() ? " (whole model)" : "");
   described.inputs = llvm::join(inputs, ", ");
-  described.triggers = phase.getTriggersAttr() ? triggerText(phase) : "";
+  described.triggers = phase.getTriggersAttr()     ? triggerText(phase)
+                       : phase.hasKind("calibrate") ? "once, before any prompt"
+                                                    : "";
   return described;
 }
 
