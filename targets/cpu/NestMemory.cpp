@@ -388,7 +388,8 @@ Value NestBody::loadColumn(Operation *op, Value cache, StringRef name, const Poi
   if (described.layout.coded && !described.allExact) {
     return fail(op,
                 "column '" + name +
-                    "' may hold codes; its rows have to be read by a kernel of their own",
+                    "' may hold codes; expected a phase that reads its rows at the end of the "
+                    "prompt, or an uncoded column",
                 type, false);
   }
   // The row head counts over the row axes but the last; channels over the feature axes, row-major.

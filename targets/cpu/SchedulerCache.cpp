@@ -84,7 +84,8 @@ LogicalResult Scheduler::compact(GatherOp op) {
       return op.emitError()
              << "column '" << name
              << "' is coded at the end of the prompt; its rows cannot be taken out one by one "
-             << "afterwards (granule " << layout.granule() << ")";
+             << "afterwards (granule " << layout.granule()
+             << "); expected rows that leave at the end of the prompt, or an uncoded column";
     }
   }
   KeptRows how;
