@@ -283,6 +283,11 @@ LogicalResult Scheduler::reduceScores(ScoreReduceOp op) {
   spec.max = op.getFn() == "max";
   spec.fromLogits = attended->second.decode;
   spec.meanOfGroup = op.getMean().has_value();
+  if (spec.meanOfGroup && *op.getMean() != "group") {
+    return op.emitError() << "cpu: probabilities are averaged over the query heads of a group alone, "
+                             "expected mean [group], got mean ["
+                          << *op.getMean() << "]; where f is linear, insert a reduce of the result";
+  }
   spec.group = context_.geometry.queryHeads / context_.geometry.kvHeads;
   spec.tokenAxis = store->type.getRows().back().getName();
   spec.inputs.ops.push_back(op);
