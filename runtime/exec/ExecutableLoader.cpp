@@ -213,7 +213,7 @@ Status ExecutableLoader::buffer(const proto::Buffer &from) {
       if (tensor.elem != loaded.elem || loaded.zeroed) {
         return bad("buffer '" + from.name() + "' is not what tensor '" + tensor.name + "' holds");
       }
-    } else if (loaded.dims.size() + 1 == tensor.dims.size() &&
+    } else if (tensor.artefact && loaded.dims.size() + 1 == tensor.dims.size() &&
                tensor.dims.front() != to_.geometry_.layers) { // the part of a layer
       return bad("buffer '" + from.name() + "' is no layer of tensor '" + tensor.name + "'");
     }
