@@ -35,12 +35,12 @@ kvcache.method @windowkv info {family = "select", paper = "arXiv 2503.17922", ti
     %top = kvcache.map "select(i - n * floor(i / n) < min(half, T - W - n * floor(i / n)), x, 0)" (i = %i, n = %n, half = %half, T = %T, W = %W, x = %sorted) : (!pT, index, !n, index, i64, !sg) -> !sg
     %sum = kvcache.blocks sum %top along token size %n : (!sg, index) -> !sgb
     %j = kvcache.iota token.page of %sum : (!sgb) -> !j
-    %mean = kvcache.map "sum / max(1, min(half, T - W - n * j))" (sum = %sum, half = %half, T = %T, W = %W, n = %n, j = %j) : (!sgb, !n, index, i64, index, !j) -> !sgb
+    %mean = kvcache.map "select(n * j < T - W, sum / min(half, T - W - n * j), -inf)" (sum = %sum, half = %half, T = %T, W = %W, n = %n, j = %j) : (!sgb, !n, index, i64, index, !j) -> !sgb
     %s = kvcache.reduce mean %mean over [head, group] : (!sgb) -> !b
     kvcache.next pages = %s : !b
   }
   kvcache.phase allocate (%s = pages : !bL, %B = budget : index, %L = layers : index, %W = @suffix : i64, %m = @shared_layers : index, %beta = @beta : index) scope(model) {
-    %C = kvcache.map "max(0, B - W)" (B = %B, W = %W) : (index, i64) -> !n
+    %C = kvcache.map "B - W" (B = %B, W = %W) : (index, i64) -> !n
     %l = kvcache.iota layer of %s : (!bL) -> !iL
     %groups = kvcache.map "max(1, floor(L / m))" (L = %L, m = %m) : (index, index) -> !n
     %g = kvcache.map "min(floor(l / m), groups - 1)" (l = %l, m = %m, groups = %groups) : (!iL, index, !n) -> !iL
@@ -56,9 +56,8 @@ kvcache.method @windowkv info {family = "select", paper = "arXiv 2503.17922", ti
   kvcache.phase select (%s = shared : !b, %b = share : !n, %B = budget : index, %kv = @kv : !kv, %T = length : index, %W = @suffix : i64, %n = @block : index) {
     %i = kvcache.iota token of %kv : (!kv) -> !pT
     %h = kvcache.iota head of %kv : (!kv) -> !hb
-    %j = kvcache.iota token.page of %s : (!b) -> !j
     %J = kvcache.extent token.page of %s : (!b) -> index
-    %x = kvcache.map "select(n * j < T - W, s, -inf)" (n = %n, j = %j, T = %T, W = %W, s = %s, h = %h) : (index, !j, index, i64, !b, !hb) -> !bh
+    %x = kvcache.map "s" (s = %s, h = %h) : (!b, !hb) -> !bh
     %k = kvcache.map "select(T <= B, J, select(B <= W, 0, select(T - W <= b, J, ceil((T - W) / n) - ceil((T - W - b) / n))))" (T = %T, B = %B, J = %J, W = %W, b = %b, n = %n) : (index, index, index, i64, !n, index) -> !n
     %best = kvcache.topk %x count %k along token.page : (!bh, !n) -> !pages
     %members = kvcache.select.expand %best size %n of %kv : (!pages, index, !kv) -> !drop

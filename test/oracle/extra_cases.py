@@ -76,6 +76,10 @@ MORE = {
         ("rest-of-the-layers", {"layers": 5, "params": {"shared_layers": 2, "beta": 3, "suffix": 20}, **BIG}),
         ("steep", {"layers": 6, "params": {"shared_layers": 2, "beta": 1, "strategy": "average"}, "group": 2, "budget": "60"}),
         ("first-keeps-all", {"tokens": 110, "layers": 3, "params": {"block": 3, "suffix": 10}, "group": 2, "budget": "70"}),
+        ("short-block", {"layers": 6, "params": {"strategy": "average", "block": 50, "suffix": 11, "beta": 2}, "tokens": 171,
+                         "group": 2, "budget": "120", "steps": 2}),
+        ("published-groups", {"layers": 17, "params": {"shared_layers": None, "suffix": 12}, "tokens": 70, "group": 2,
+                              "budget": "44", "steps": 0}),
         ("one-block-each", {"layers": 4, "params": {"block": 64, "beta": 4}, "tokens": 300, "group": 2, "budget": "120"}),
     ],
     "think": [
@@ -193,8 +197,13 @@ def adapt(method, cases):
         cases = [replace(case, query_rows=None) for case in cases]
     if method == "shotkv":
         cases = [replace(case, params={"shots": _four_shots(case.tokens), **case.params}) for case in cases]
-    return cases + [make(name, **{**fields, **own, "params": {**common, **own.get("params", {})}})
+    return cases + [make(name, **{**fields, **own, "params": _params(common, own.get("params", {}))})
                     for name, own in MORE.get(method, [])]
+
+
+def _params(common, own):
+    """Both, less those that `own` leaves to their defaults by None."""
+    return {name: value for name, value in {**common, **own}.items() if value is not None}
 
 
 def _four_shots(tokens):
@@ -221,7 +230,7 @@ def add_extras(inputs, case, act):
             inputs[f"layers.{index}.rollout.q"] = act(1.3 * beyond(case.heads * case.group, case.draft_rows))
 
 
-BASES = {"snapkv": {"base": "span-votes"}, "tova": {"base": "span-votes", "kernel": 1, "per_layer": True},
+BASES = {"snapkv": {}, "tova": {"base": "span-votes", "kernel": 1, "per_layer": True},
          "h2o": {"base": "span-votes", "kernel": 1, "window": 0}, "knorm": {"base": "knorm"}, "streaming-llm": {"base": "recency"}}
 
 
@@ -271,7 +280,7 @@ def as_called(method, params, inputs, tokens):
         tables = {"segments": [*spans, tokens], "keep": np.bincount(np.array(forced, int), minlength=tokens)}
         own = {"window": params.get("window", 64), "kernel": params.get("kernel", 5)}
         params = {**own, **BASES[params.get("base", "snapkv")]}
-        if params["base"] != "span-votes":
+        if params.get("base", "span-votes") != "span-votes":
             params = {"base": params["base"]}
         elif params.get("per_layer"):
             params["window"] = len(spans) + 1
@@ -281,6 +290,11 @@ def as_called(method, params, inputs, tokens):
         tables = {"question": [min(params.pop("question", 32), tokens)]}
         params["window"] = max(tables["question"][0], 32 if inputs["layers.0.q"].shape[1] > 32 else 0) if "layers.0.q" in inputs else 32
         counts = params.pop("counts", "visible")
-        params.update(weigh=counts != "none", offset=int(counts == "visible"))
+        if counts == "none":
+            params["weigh"] = False
+        if counts != "visible":
+            params["offset"] = 0
+        if params["window"] == 32:
+            del params["window"]
     tensors.update({f"request.{name}": np.array(table, np.int32) for name, table in tables.items()})
     return params, tensors

@@ -39,6 +39,7 @@ _MODEL_OUTPUTS = "apply writes no outputs of prompt rows; test/methods/thinning.
 _SLACK = "either is more than rounding and less than the distance between ratios"
 _SCALE = "a covariance times a positive number has the same eigenvectors in the same order"
 _SPARE_WORD = "at most one word more, which nothing reads"
+_OWN_STATE = "a method without a state has this one, and nothing reads the one beside @raw"
 _ANY = "what counts is whether there is any"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
@@ -63,6 +64,15 @@ EQUIVALENT = {
         ("%sum1 = kvcache.reduce sum %c1 over [layer] : (!iLS) -> !iS", "sum -> max"): _ANY,
         ("%rawSum = kvcache.reduce sum %raw0 over [layer] : (!iLS) -> !iS", "sum -> max"): _ANY,
         ("%one = arith.constant 1 : index", "1 -> 2"): "a sum of 1 is the share of one layer, which gets all in either case",
+    },
+    "windowkv": {
+        ('%mean = kvcache.map "select(n * j < T - W, sum / min(half, T - W - n * j), -inf)" (sum = %sum, half = %half, T = %T, '
+         "W = %W, n = %n, j = %j) : (!sgb, !n, index, i64, index, !j) -> !sgb", "- -> +"):
+            "of the four, that of the condition: blocks of the suffix have no votes, and rank last",
+    },
+    "finch": {
+        ("kvcache.state @kv : !kv when(@rerotate = false)", "false -> true"): _OWN_STATE,
+        ("%o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o", "causal -> nothing"): _PROMPT_OUTPUTS,
     },
     "headkv": {
         ("kvcache.artefact @head_scores : !table else 1.0", "1.0 -> 1.5"): "shares are of the sum",
@@ -92,6 +102,8 @@ EQUIVALENT = {
     },
     "knorm": {
         ("kvcache.param @prune_after = 0 : index", "0 -> 1"): "no prompt has fewer than one token",
+        ('kvcache.state @kv : !kv when(@positions = "original")', "original -> cache"): _OWN_STATE,
+        ("%o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o", "causal -> nothing"): _PROMPT_OUTPUTS,
     },
     "tova": {
         ("%o, %row = kvcache.attend %q over %c causal stats(sum(p, over(query), last(1))) : (!q, !kvl) -> (!o, !sg)",
