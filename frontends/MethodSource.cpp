@@ -6,6 +6,7 @@
 
 #include "dialect/KVCacheDialect.h"
 #include "dialect/MethodOps.h"
+#include "frontends/FormatMethod.h"
 #include "frontends/MethodParser.h"
 #include "frontends/MethodTexts.h"
 #include "mlir/IR/Diagnostics.h"
@@ -61,7 +62,7 @@ private:
 
   LogicalResult unknown(StringRef name) {
     InFlightDiagnostic diagnostic = emitError(UnknownLoc::get(&context_)); // a name has no place
-    diagnostic << "unknown method '" << name << "': expected a .mlir file or one of ";
+    diagnostic << "unknown method '" << name << "': expected a .mlir file, formats such as store:int8/int4, or one of ";
     llvm::interleaveComma(shipped(), diagnostic,
                           [&](const MethodText &text) { diagnostic << text.name; });
     const MethodText *nearest = nullptr;
@@ -107,7 +108,25 @@ private:
     return text ? addShipped(*text) : unknown(name);
   }
 
+  /// A method made of names of formats, `store:..`.
+  LogicalResult addFormats(StringRef source) {
+    std::string symbol;
+    llvm::Expected<std::string> text = formatMethodText(source.drop_front(formatPrefix.size()), symbol);
+    if (!text) {
+      return emitError(UnknownLoc::get(&context_)) << source << ": " << llvm::toString(text.takeError());
+    }
+    loaded_.parts.push_back(symbol);
+    if (loaded_.module->lookupSymbol(symbol)) {
+      return success();
+    }
+    FailureOr<OwningOpRef<ModuleOp>> module = parseMethodText(context_, *text, source);
+    return failed(module) ? failure() : moveMethods(**module, source);
+  }
+
   LogicalResult addSource(StringRef source) {
+    if (source.starts_with(formatPrefix)) {
+      return addFormats(source);
+    }
     if (const MethodText *text = findShipped(source)) {
       loaded_.parts.push_back(text->name);
       return addShipped(*text);

@@ -23,6 +23,7 @@ struct TargetOptions {
   bool wantLlvmIr = false; ///< fill Artifact::llvmIr, of the first instruction set
   bool wantAssembly = false;  ///< fill Artifact::assembly
   bool captureScores = false; ///< `load`: keep what selections ranked
+  bool integerProducts = false; ///< attention multiplies codes in integers where it can
 };
 
 /// What a target makes of a method.

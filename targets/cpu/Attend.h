@@ -56,6 +56,9 @@ struct AttendSpec {
   int64_t splitRows = 1024; ///< rows of a decode split, a multiple of 64
   int64_t accumulators =
       16; ///< vectors of 16 f32 to accumulate in: 16 with 32 zmm, 4 with 16 ymm registers
+  /// Codes of words over channels meet queries and probabilities that are fixed-point numbers of 16 bits
+  /// (IntegerProducts.h), else f32.
+  bool integerProducts = false;
 
   AttendClauses clauses;
   int64_t sharers = 1; ///< heads of kvHeads that read the same head of the store
@@ -63,6 +66,7 @@ struct AttendSpec {
                            ///< heads, one head after the other
 
   int64_t group() const { return queryHeads / kvHeads; }
+  bool wideRegisters() const { return accumulators >= 16; }
   /// KV heads whose values lie in one row.
   int64_t headsOfRow() const { return sharesRows ? kvHeads / sharers : 1; }
   /// The extent of a grid over kvHeads.

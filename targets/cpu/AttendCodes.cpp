@@ -62,7 +62,8 @@ LaneSums::LaneSums(SmallVector<Value> originals) : vectors(std::move(originals))
 
 void LaneSums::halve(KernelBuilder &k) {
   if (vectors.size() % 2 != 0) {
-    vectors.push_back(k.splatF32(0));
+    bool integers = cast<VectorType>(vectors[0].getType()).getElementType().isInteger();
+    vectors.push_back(integers ? k.splatI32(0) : k.splatF32(0));
     labels.push_back(SmallVector<int64_t>(lanes, -1));
   }
   // Two rounds within 128 bits (vshufps), two of whole 128 bits (vshuff64x2).

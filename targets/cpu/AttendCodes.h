@@ -71,10 +71,21 @@ std::unique_ptr<AttendValueLeaf> makeWordValueLeaf(AttendContext &ctx, SegmentAc
 void orderWordSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref,
                    int64_t from, int64_t to);
 
+/// The same with integer products, where the spec has them: the same words of sums, in an order of their own.
+bool weighsInBytes(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
+std::unique_ptr<AttendValueLeaf> makeWordByteLeaf(AttendContext &ctx, SegmentAccess segment,
+                                                  int64_t offset);
+void orderByteSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref,
+                   int64_t from, int64_t to);
+
 /// Codes tiled over tokens, of whole rows.
 bool canReadTokenWords(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
 std::unique_ptr<AttendLogitLeaf> makeTokenLogitLeaf(AttendContext &ctx, SegmentAccess segment,
                                                     Value queries);
+/// The same with integer products, where the spec has them.
+bool multipliesTokenBytes(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
+std::unique_ptr<AttendLogitLeaf> makeTokenByteLeaf(AttendContext &ctx, SegmentAccess segment,
+                                                   Value queries);
 /// Accumulates in channel order from word `offset` of each head of ctx.sums on.
 std::unique_ptr<AttendValueLeaf> makeTokenValueLeaf(AttendContext &ctx, SegmentAccess segment,
                                                     int64_t offset);

@@ -135,7 +135,9 @@ static void addCodedKeys(AttendContext &ctx, SegmentAccess segment, AttendLeaves
   if (canReadWords(ctx.spec, layout)) {
     leaves.logits.push_back({segment, makeWordLogitLeaf(ctx, segment, queries, leaves.prepare)});
   } else if (canReadTokenWords(ctx.spec, layout)) {
-    leaves.logits.push_back({segment, makeTokenLogitLeaf(ctx, segment, queries)});
+    leaves.logits.push_back({segment, multipliesTokenBytes(ctx.spec, layout)
+                                          ? makeTokenByteLeaf(ctx, segment, queries)
+                                          : makeTokenLogitLeaf(ctx, segment, queries)});
   } else {
     leaves.logits.push_back(
         {segment, makeRowLogitLeaf(ctx, makeCodesLoader(ctx, segment, ctx.spec.headDim), queries)});
@@ -153,7 +155,9 @@ static void addCodedValues(AttendContext &ctx, SegmentAccess segment, AttendLeav
     return;
   }
   if (canReadWords(ctx.spec, layout)) {
-    leaves.values.push_back({segment, makeWordValueLeaf(ctx, segment, behindExact)});
+    leaves.values.push_back({segment, weighsInBytes(ctx.spec, layout)
+                                          ? makeWordByteLeaf(ctx, segment, behindExact)
+                                          : makeWordValueLeaf(ctx, segment, behindExact)});
     return;
   }
   int64_t offset = layout.rotated ? behindExact : 0;

@@ -157,7 +157,8 @@ void mlir::kvcache::cpu::emitAttendValueMaps(KernelBuilder &k, const AttendSpec 
     for (int64_t at = 0; at < dim; at += lanes) {
       k.storeVector(k.splatF32(0), joined, k.index(coded + at));
     }
-    orderWordSums(k, spec.values(), joined, dim, coded);
+    auto order = weighsInBytes(spec, spec.values()) ? orderByteSums : orderWordSums;
+    order(k, spec.values(), joined, dim, coded);
   }
   if (spec.values().rotated) {
     rotateScratch(k, joined, k.index(coded), spec.headDim);

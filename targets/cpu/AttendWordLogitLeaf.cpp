@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Keys as words of codes. Queries are brought into the order of the words once per task; scales
-// multiply sums of code * query over a group, not codes.
+// multiply sums of code * query over a group, not codes. With integer products a query is a
+// fixed-point number with a scale for each group, and sums stay integers until a group is added up.
 //
 // Invariant: a row behind the last one may be read, but reaches no logit before the first row.
 
 #include "targets/cpu/AttendWordRows.h"
+#include "targets/cpu/IntegerProducts.h"
 
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/MathExtras.h"
@@ -37,7 +39,8 @@ class WordLogitLeaf final : public AttendLogitLeaf, WordRows {
 public:
   WordLogitLeaf(AttendContext &ctx, SegmentAccess segment, Value queries,
                 std::vector<std::function<void()>> &prepare)
-      : WordRows(ctx, segment), source_(queries) {
+      : WordRows(ctx, segment), source_(queries), integers_(ctx.spec.integerProducts),
+        planes_(8 / segment.column->bits) {
     int64_t group = ctx.spec.group();
     queries_ = attendScratch(k_, group * parts_ * perWord_ * lanes);
     querySums_ = attendScratch(k_, group * parts_ * lanes);
@@ -45,9 +48,18 @@ public:
             vectors = rows_ == 1 ? 16 / heads : 8 / heads;
     vectors_ = llvm::bit_floor<uint64_t>(std::clamp<int64_t>(vectors, 1, lanes / rows_));
     groupSums_ = attendScratch(k_, (group + heads) * vectors_ * parts_ * lanes);
+    if (integers_) {
+      queryScales_ = attendScratch(k_, group * parts_ * lanes);
+      groupScales_ = attendScratch(k_, (group + heads) * vectors_ * parts_ * lanes);
+    }
     prepare.push_back([this] {
       orderQueries();
-      forHeads([&](int64_t head, int64_t heads) { addQueryGroups(head, heads); });
+      forHeads([&](int64_t head, int64_t heads) {
+        addQueryGroups(querySums_, groupSums_, head, heads);
+        if (integers_) {
+          addQueryGroups(queryScales_, groupScales_, head, heads);
+        }
+      });
     });
   }
 
@@ -65,7 +77,7 @@ public:
   }
 
 private:
-  /// queries_[head][part][j][lane] = q / weight(j) of code j of the lane's word;
+  /// queries_[head][part][j][lane] = q / weight(j) of code j of the lane's word, or fixed-point numbers;
   /// querySums_[head][part][lane] = sum of q.
   void orderQueries() {
     SmallVector<int32_t> offsets;
@@ -79,15 +91,56 @@ private:
       for (int64_t part = 0; part < parts_; ++part) {
         Value from = k_.add(k_.mul(head, ctx_.spec.paddedDim()), part * lanes * perWord_), sum;
         Value to = k_.add(k_.mul(head, parts_ * perWord_ * lanes), part * perWord_ * lanes);
+        Value words = k_.add(k_.mul(head, parts_ * lanes), part * lanes);
+        SmallVector<Value> queries;
         for (int64_t j = 0; j < perWord_; ++j) {
-          Value query = k_.gather(source_, k_.add(from, j), lanesOffsets);
-          k_.storeVector(k_.mul(query, k_.splatF32(1.0 / unpacker_.weight(j))), queries_,
-                         k_.add(to, j * lanes));
-          sum = j == 0 ? query : k_.add(sum, query);
+          queries.push_back(k_.gather(source_, k_.add(from, j), lanesOffsets));
+          sum = j == 0 ? queries[0] : k_.add(sum, queries[j]);
         }
-        k_.storeVector(sum, querySums_, k_.add(k_.mul(head, parts_ * lanes), part * lanes));
+        k_.storeVector(sum, querySums_, words);
+        if (integers_) {
+          storeFixedPoint(queries, to, words);
+          continue;
+        }
+        for (int64_t j = 0; j < perWord_; ++j) {
+          k_.storeVector(k_.mul(queries[j], k_.splatF32(1.0 / unpacker_.weight(j))), queries_,
+                         k_.add(to, j * lanes));
+        }
       }
     });
+  }
+
+  /// queries_[plane][high, low][lane], from word `to` on: fixed-point numbers of the queries that belong to the
+  /// codes of a plane. queryScales_, from word `words` on: their scale, over the lanes of a group, divided
+  /// by their number, so that the sum over the group is the scale.
+  void storeFixedPoint(ArrayRef<Value> queries, Value to, Value words) {
+    Value largest;
+    for (auto [j, query] : llvm::enumerate(queries)) {
+      largest = j == 0 ? k_.abs(query) : k_.max(largest, k_.abs(query));
+    }
+    for (int64_t step = 1; step < lanesOfGroup(); step *= 2) {
+      SmallVector<int64_t> partner;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        partner.push_back(lane ^ step);
+      }
+      largest = k_.max(largest, k_.shuffle(largest, largest, partner));
+    }
+    Value limit = k_.splatF32(fixedPointLimit), isZero = k_.eq(largest, k_.splatF32(0));
+    Value factor = k_.div(limit, k_.select(isZero, k_.splatF32(1), largest));
+    double share = 1.0 / static_cast<double>(fixedPointLimit * lanesOfGroup());
+    k_.storeVector(k_.mul(largest, k_.splatF32(share)), queryScales_, words);
+    for (int64_t plane = 0; plane < planes_; ++plane) {
+      FixedPoint bytes;
+      for (int64_t i = 0; i < 4; ++i) {
+        FixedPoint one = fixedPointWords(k_, queries[i * planes_ + plane], factor);
+        Value shift = k_.splatI32(8 * i);
+        bytes.high = i == 0 ? one.high : k_.ori(bytes.high, k_.shl(one.high, shift));
+        bytes.low = i == 0 ? one.low : k_.ori(bytes.low, k_.shl(one.low, shift));
+      }
+      Value place = k_.add(to, plane * 2 * lanes);
+      k_.storeVector(k_.bitcast(bytes.high, k_.vec(k_.f32Type())), queries_, place);
+      k_.storeVector(k_.bitcast(bytes.low, k_.vec(k_.f32Type())), queries_, k_.add(place, lanes));
+    }
   }
 
   void forHeads(llvm::function_ref<void(int64_t firstHead, int64_t heads)> body) {
@@ -110,21 +163,20 @@ private:
                      static_cast<int64_t>(i)) *
                     lanes);
   }
-  /// groupSums_: sums of q over the codes of each group, in the order in which emitRows leaves its
-  /// sums.
-  void addQueryGroups(int64_t firstHead, int64_t heads) {
+  /// groupSums_: sums over each group of `words`, in the order in which emitRows leaves its sums.
+  void addQueryGroups(Value words, Value groupSums, int64_t firstHead, int64_t heads) {
     for (int64_t part = 0; part < parts_; ++part) {
       SmallVector<Value> sums;
       for (int64_t i = 0; i < heads * vectors_; ++i) {
         sums.push_back(k_.loadVector(
-            querySums_, k_.index(((firstHead + i / vectors_) * parts_ + part) * lanes)));
+            words, k_.index(((firstHead + i / vectors_) * parts_ + part) * lanes)));
       }
       LaneSums groups(sums);
       for (int64_t i = 0; i < log2(lanesOfGroup()); ++i) {
         groups.halve(k_);
       }
       for (size_t i = 0; i < groups.vectors.size(); ++i) {
-        k_.storeVector(groups.vectors[i], groupSums_, groupSumsPlace(firstHead, part, i));
+        k_.storeVector(groups.vectors[i], groupSums, groupSumsPlace(firstHead, part, i));
       }
     }
   }
@@ -144,8 +196,13 @@ private:
           Value scale = loadGroupLanes(PlaneRole::Scales, row, page, vectors, part, sums.labels[i]);
           Value term = unpacker_.constantTerm(
               scale, loadGroupLanes(PlaneRole::Zeros, row, page, vectors, part, sums.labels[i]));
-          Value constant = k_.mul(term, loadQueryGroups(vectors, firstHead, heads, part, i));
-          Value logit = k_.fma(sums.vectors[i], scale, constant);
+          Value constant = k_.mul(term, loadQueryGroups(querySums_, groupSums_, vectors, firstHead, heads, part, i));
+          Value sum = sums.vectors[i];
+          if (integers_) {
+            sum = k_.intToF32(sum);
+            scale = k_.mul(scale, loadQueryGroups(queryScales_, groupScales_, vectors, firstHead, heads, part, i));
+          }
+          Value logit = k_.fma(sum, scale, constant);
           sums.vectors[i] = logits ? k_.add(logits->vectors[i], logit) : logit;
         }
         logits = sums;
@@ -157,16 +214,16 @@ private:
     });
   }
 
-  /// Vector i of groupSums_; for a single vector of rows the same sums lie elsewhere and are put
-  /// together again.
-  Value loadQueryGroups(int64_t vectors, int64_t firstHead, int64_t heads, int64_t part, size_t i) {
+  /// Vector i of `groupSums`; for a single vector of rows the same sums of `words` lie elsewhere and are
+  /// put together again.
+  Value loadQueryGroups(Value words, Value groupSums, int64_t vectors, int64_t firstHead, int64_t heads, int64_t part, size_t i) {
     if (vectors == vectors_) {
-      return k_.loadVector(groupSums_, groupSumsPlace(firstHead, part, i));
+      return k_.loadVector(groupSums, groupSumsPlace(firstHead, part, i));
     }
     SmallVector<Value> sums;
     for (int64_t head = 0; head < heads; ++head) {
       sums.push_back(
-          k_.loadVector(querySums_, k_.index(((firstHead + head) * parts_ + part) * lanes)));
+          k_.loadVector(words, k_.index(((firstHead + head) * parts_ + part) * lanes)));
     }
     LaneSums groups(sums);
     for (int64_t n = 0; n < log2(lanesOfGroup()); ++n) {
@@ -185,6 +242,12 @@ private:
       for (int64_t i = 0; i < atOnce; ++i) {
         words.push_back(loadWords(row, page, vector + i, part));
       }
+      if (integers_) {
+        for (int64_t h = 0; h < heads; ++h) {
+          sumCodeBytes(words, part, firstHead + h, MutableArrayRef(sums).slice(h * vectors + vector, atOnce));
+        }
+        continue;
+      }
       for (int64_t j = 0; j < perWord_; ++j) {
         SmallVector<Value> codes;
         for (int64_t i = 0; i < atOnce; ++i) {
@@ -201,6 +264,28 @@ private:
       }
     }
     return sums;
+  }
+
+  /// The same in integers, of one head: high bytes first, so that one shift serves all.
+  void sumCodeBytes(ArrayRef<Value> words, int64_t part, int64_t head, MutableArrayRef<Value> sums) {
+    bool wide = ctx_.spec.wideRegisters();
+    for (Value &sum : sums) {
+      sum = k_.splatI32(0);
+    }
+    for (int64_t low = 0; low < 2; ++low) {
+      for (int64_t plane = 0; plane < planes_; ++plane) {
+        Value query = k_.bitcast(
+            k_.loadVector(queries_, k_.index(((head * parts_ + part) * perWord_ + plane * 2 + low) * lanes)),
+            k_.vec(k_.i32Type()));
+        for (size_t i = 0; i < sums.size(); ++i) {
+          Value codes = codeBytes(k_, words[i], segment_.column->bits, plane);
+          sums[i] = addByteProducts(k_, wide, sums[i], codes, query);
+        }
+      }
+      for (Value &sum : sums) {
+        sum = low == 0 ? k_.shl(sum, k_.splatI32(8)) : sum;
+      }
+    }
   }
 
   /// Scales or zeros for lanes labelled as LaneSums does, originals numbered head * vectors +
@@ -254,6 +339,9 @@ private:
   Value queries_;   ///< f32 [G][parts][codes of a word][16]
   Value querySums_; ///< f32 [G][parts][16]
   Value groupSums_; ///< see addQueryGroups
+  bool integers_;   ///< products are of integers; then there are scales, laid out as the sums
+  int64_t planes_;  ///< codes of a byte
+  Value queryScales_, groupScales_;
   int64_t vectors_; ///< vectors of rows at once
 };
 

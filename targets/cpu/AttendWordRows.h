@@ -24,6 +24,9 @@ struct WordMap {
   int64_t parts;   ///< vectors of a row (1 where a row has 16 words or less)
 };
 
+/// Adds the lanes of a vector's rows: sums of every row in the lanes of each.
+Value addRowLanes(KernelBuilder &k, const WordMap &map, Value sums);
+
 /// What both sides read from pages.
 class WordRows {
 public:

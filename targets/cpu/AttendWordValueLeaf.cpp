@@ -150,6 +150,17 @@ int64_t mlir::kvcache::cpu::wordSumsWidth(const ColumnLayout &column) {
   return map.parts * (map.perWord + 1) * lanes;
 }
 
+Value mlir::kvcache::cpu::addRowLanes(KernelBuilder &k, const WordMap &map, Value sums) {
+  for (int64_t half = lanes / 2; half >= map.words; half /= 2) {
+    SmallVector<int64_t> partner;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      partner.push_back(lane ^ half);
+    }
+    sums = k.add(sums, k.shuffle(sums, sums, partner));
+  }
+  return sums;
+}
+
 void mlir::kvcache::cpu::orderWordSums(KernelBuilder &k, const ColumnLayout &column, Value memref,
                                        int64_t from, int64_t to) {
   WordMap map(column);
@@ -159,13 +170,7 @@ void mlir::kvcache::cpu::orderWordSums(KernelBuilder &k, const ColumnLayout &col
     for (int64_t j = 0; j < map.perWord; ++j) {
       Value codes = k.loadVector(memref, k.index(from + (part * map.perWord + j) * lanes));
       Value sum = k.fma(codes, k.splatF32(1.0 / unpacker.weight(j)), constant);
-      for (int64_t half = lanes / 2; half >= map.words; half /= 2) { // rows of a vector
-        SmallVector<int64_t> partner;
-        for (int64_t lane = 0; lane < lanes; ++lane) {
-          partner.push_back(lane ^ half);
-        }
-        sum = k.add(sum, k.shuffle(sum, sum, partner));
-      }
+      sum = addRowLanes(k, map, sum);
       for (int64_t lane = 0; lane < std::min(map.words, lanes); ++lane) {
         Value place = k.index(to + (part * lanes + lane) * map.perWord + j);
         k.store(k.add(k.load(memref, place), k.extractLane(sum, lane)), memref, place);

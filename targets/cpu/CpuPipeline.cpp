@@ -91,8 +91,19 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(Isa isa, std::string &
                                   llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
+/// Features beyond those of the instruction set, for the intrinsics that kernels call.
+static std::vector<std::string> featuresCalled(const llvm::Module &module) {
+  for (const llvm::Function &function : module) {
+    if (function.getName().starts_with("llvm.x86.avx512.vpdpbusd.")) {
+      return {"avx512_vnni"};
+    }
+  }
+  return {};
+}
+
 /// Every function is made for `isa` and uses whole registers.
 static void setTargetAttributes(llvm::Module &module, Isa isa) {
+  bool vnni = !featuresCalled(module).empty();
   for (llvm::Function &function : module) {
     function.setDoesNotThrow();
     if (function.isDeclaration()) {
@@ -100,6 +111,9 @@ static void setTargetAttributes(llvm::Module &module, Isa isa) {
     }
     StringRef width = isa == Isa::V4 ? "512" : "256";
     function.addFnAttr("target-cpu", nameOf(isa));
+    if (vnni) {
+      function.addFnAttr("target-features", "+avx512vnni");
+    }
     function.addFnAttr("prefer-vector-width", width);
     function.addFnAttr("min-legal-vector-width", width);
     function.addFnAttr("no-trapping-math", "true");
@@ -207,6 +221,8 @@ FailureOr<CpuCode> mlir::kvcache::cpu::compileKernels(ModuleOp module, const Cpu
   setTargetAttributes(*llvmModule, options.isa);
   optimize(*llvmModule, *machine);
   CpuCode code;
+  code.features = featuresOf(options.isa);
+  llvm::append_range(code.features, featuresCalled(*llvmModule));
   if (options.wantLlvmIr) {
     llvm::raw_string_ostream stream(code.llvmIr);
     llvmModule->print(stream, nullptr);

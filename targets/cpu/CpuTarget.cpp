@@ -50,13 +50,14 @@ std::string printed(ModuleOp module) {
 /// Plans programs and emits kernels for one instruction set: `planned` gets the executable and an
 /// outline for each kernel, `kernels` a function.
 FailureOr<ExecutableOp> plan(MethodOp method, const ::kvcache::rt::Geometry &geometry, Isa isa,
-                             ModuleOp planned, ModuleOp kernels) {
+                             bool integerProducts, ModuleOp planned, ModuleOp kernels) {
   ExecutableOp executable = createExecutable(geometry, planned);
   // The scheduler reorders the axes of kernel arguments in place.
   OpBuilder builder(method);
   auto clone = cast<MethodOp>(builder.clone(*method));
   ScheduleContext context{clone, geometry, executable, kernels};
   context.wideRegisters = isa == Isa::V4;
+  context.integerProducts = integerProducts;
   LogicalResult done = declareStates(context);
   if (int64_t steps = draftSteps(clone)) {
     executable.setDraftSteps(steps);
@@ -174,7 +175,7 @@ private:
                            Artifact &artifact) const {
     OwningOpRef<ModuleOp> planned = ModuleOp::create(method.getLoc());
     OwningOpRef<ModuleOp> kernels = ModuleOp::create(method.getLoc());
-    FailureOr<ExecutableOp> executable = plan(method, geometry, isa, *planned, *kernels);
+    FailureOr<ExecutableOp> executable = plan(method, geometry, isa, options.integerProducts, *planned, *kernels);
     if (failed(executable)) {
       return failure();
     }
@@ -191,7 +192,7 @@ private:
     }
     proto::NativeCode *native = artifact.executable->add_code();
     native->set_isa(nameOf(isa).str());
-    for (const std::string &feature : featuresOf(isa)) {
+    for (const std::string &feature : code->features) {
       native->add_features(feature);
     }
     ::kvcache::rt::Status packed = ::kvcache::rt::packObject(code->object, *native);

@@ -575,11 +575,11 @@ LogicalResult Scheduler::finish(NextOp next) {
   for (auto [name, value] : llvm::zip(next.getNames(), next.getValues())) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     if (symbol && isa<CacheType>(value.getType()) && !storeOf(value)) {
+      return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
+    }
     if (symbol && isa<BlockArgument>(value) && context_.tensors.count(symbol.getValue().str())) {
       return next.emitError() << "artefact '@" << symbol.getValue()
                               << "': expected a value that the phase computes, got an argument of it";
-    }
-      return next.emitError() << "state '@" << symbol.getValue() << "' is not the value of a store";
     }
     if (!symbol && cast<StringAttr>(name).getValue() == "rows" && failed(passRows(next, value))) {
       return failure();

@@ -87,6 +87,7 @@ struct ScheduleContext {
   ModuleOp kernels; ///< receives the emitted kernels
   std::map<std::string, StorePlace> stores = {};
   std::set<std::string> tensors = {}; ///< artefacts by name
+  bool integerProducts = false;       ///< AttendSpec::integerProducts
   bool wideRegisters = true;          ///< 32 vector registers of 512 bits
   int programs = 0;                   ///< scheduled so far, this one included
   std::map<std::string, CarriedPlace> carried = {}; ///< by the name of the result

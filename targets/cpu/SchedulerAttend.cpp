@@ -166,6 +166,7 @@ AttendSpec Scheduler::describe(AttendOp op, const StorePlace &store, bool decode
   spec.sharesRows = store.sharesRows();
   spec.ropeView = ropeViews_.contains(op.getCache());
   spec.accumulators = context_.wideRegisters ? 16 : 4;
+  spec.integerProducts = context_.integerProducts;
   spec.wantsOut = op.getOutput() == out_ || !op.getOutput().use_empty();
   spec.wantsLse = builder_.kind() == proto::Program::ATTEND || !op.getStatistics().empty();
   spec.wantsLogits = decode && llvm::any_of(reductionsOf(op), [](ScoreReduceOp reduction) { return reduction; });

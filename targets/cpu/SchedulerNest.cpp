@@ -115,12 +115,6 @@ NestOperand nestTensor(Value value, const TensorPlace &place, ProgramBuilder &bu
 
 } // namespace
 
-AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
-  if (std::optional<int64_t> integer = axis.getInteger()) {
-    return {Extent::of(*integer), -1, -1, {}};
-  }
-  Operation *source = yielded.getDefiningOp();
-  auto outerOf = [&](Value inner) -> Value {
 /// The slice along `axis` that a value of a kernel is computed from, element by element or by sums; null when there is none.
 static SliceOp sliceBehind(Value value, StringRef axis) {
   Operation *op = value.getDefiningOp();
@@ -139,6 +133,12 @@ static SliceOp sliceBehind(Value value, StringRef axis) {
   return {};
 }
 
+AxisPlace Scheduler::placeAxis(KernelOp kernel, AxisAttr axis, Value yielded) {
+  if (std::optional<int64_t> integer = axis.getInteger()) {
+    return {Extent::of(*integer), -1, -1, {}};
+  }
+  Operation *source = yielded.getDefiningOp();
+  auto outerOf = [&](Value inner) -> Value {
     auto argument = dyn_cast<BlockArgument>(inner);
     return argument ? kernel.getInputs()[argument.getArgNumber()] : inner;
   };

@@ -135,6 +135,7 @@ private:
                               "apply --verify` or `kvasir-rt verify`");
     }
     request.target = "reference";
+    const double tolerance = outputTolerance(request.geometry.act, request.integerProducts);
     request.requireFused = request.integerProducts = false;
     StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, calibration, file);
     KVCACHE_RETURN_IF_ERROR(reference.status());
@@ -144,7 +145,7 @@ private:
     budget.amount = result.budget;
     StatusOr<ApplyResult> expected = applyMethod(**reference, file, budget, attend_);
     KVCACHE_RETURN_IF_ERROR(expected.status());
-    Comparison comparison = compareResults(result, *expected, execution);
+    Comparison comparison = compareResults(result, *expected, execution, tolerance);
     row.boundarySwaps = comparison.boundarySwaps;
     row.verified = comparison.status.isOk();
     return comparison.status;

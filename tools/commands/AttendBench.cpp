@@ -126,6 +126,7 @@ private:
 /// One variant in the rounds.
 struct Entry {
   std::string method;
+  bool integerProducts = false;
   std::unique_ptr<AttendVariant> variant;
   std::vector<double> seconds; ///< by round
   int64_t attempts = 0;        ///< in the last round
@@ -151,7 +152,8 @@ struct AttendBench::State {
   std::vector<Entry> entries; ///< the baseline, its control, dense where it is neither, the methods
   size_t dense = 0, firstMethod = 0;
 
-  Status add(const std::string &method, const std::map<std::string, std::string> &parameters) {
+  Status add(const std::string &method, const std::map<std::string, std::string> &parameters,
+             bool integerProducts) {
     // Rows of f16, for the cache that stays and the copies of one variant at a time.
     int64_t bytes = options.tokens * geometry.kvHeads * geometry.headDim * 4 * (1 + options.batch);
     int64_t available = availableBytes();
@@ -164,10 +166,11 @@ struct AttendBench::State {
     request.method = method;
     request.parameters = parameters;
     request.geometry = geometry;
+    request.integerProducts = integerProducts;
     auto variant =
         AttendVariant::create(provider, request, {options.tokens, options.kept, options.seed});
     KVCACHE_RETURN_IF_ERROR(variant.status());
-    entries.push_back({method, std::move(*variant), {}, 0, 0});
+    entries.push_back({method, integerProducts, std::move(*variant), {}, 0, 0});
     return Status::ok();
   }
 
@@ -282,6 +285,7 @@ struct AttendBench::State {
     const AttendVariant &variant = *entry.variant;
     AttendMeasurement result;
     result.method = entry.method;
+    result.integerProducts = entry.integerProducts;
     result.rows = variant.rows();
     result.bitsK = variant.keys().bitsEach;
     result.bitsV = variant.values().bitsEach;
@@ -325,11 +329,11 @@ StatusOr<std::unique_ptr<AttendBench>> AttendBench::create(MethodProvider &provi
     state->geometry.ropeInvFreq.push_back(static_cast<float>(
         std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(options.headDim))));
   }
-  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}));
-  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}));
+  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}, false));
+  KVCACHE_RETURN_IF_ERROR(state->add(baseline, {}, false));
   if (baseline != denseName) {
     state->dense = state->entries.size();
-    KVCACHE_RETURN_IF_ERROR(state->add(denseName, {}));
+    KVCACHE_RETURN_IF_ERROR(state->add(denseName, {}, false));
   }
   state->firstMethod = state->entries.size();
   int64_t coldBytes = std::max<int64_t>(128 << 20, 4 * lastLevelCacheBytes() + (1 << 20));
@@ -338,8 +342,9 @@ StatusOr<std::unique_ptr<AttendBench>> AttendBench::create(MethodProvider &provi
 }
 
 Status AttendBench::add(const std::string &method,
-                        const std::map<std::string, std::string> &parameters) {
-  return state_->add(method, parameters);
+                        const std::map<std::string, std::string> &parameters,
+                        bool integerProducts) {
+  return state_->add(method, parameters, integerProducts);
 }
 
 StatusOr<AttendRun> AttendBench::run() {

@@ -45,6 +45,7 @@ struct AttendBounds {
 
 struct AttendMeasurement {
   std::string method;
+  bool integerProducts = false;
   int64_t rows = 0;            ///< rows per KV head that each cache held
   double bitsK = 0, bitsV = 0; ///< stored bits a value, metadata included
   int64_t needBytes = 0;       ///< bytes of K and V that a call has to read
@@ -76,8 +77,9 @@ public:
   create(MethodProvider &provider, const std::string &baseline, const AttendBenchOptions &options);
   ~AttendBench();
 
-  /// Prepares a method to be measured with these parameters.
-  rt::Status add(const std::string &method, const std::map<std::string, std::string> &parameters);
+  /// Prepares a method to be measured with these parameters, with integer products where kernels have them.
+  rt::Status add(const std::string &method, const std::map<std::string, std::string> &parameters,
+                 bool integerProducts = false);
   /// Measures what was added, on the threads of the pool. May be repeated.
   rt::StatusOr<AttendRun> run();
   /// "heads 32/8, D 128, T 32768".

@@ -27,7 +27,7 @@ Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &
   return {{"kernel", "attend " + m.method},
           {"format_k", m.bitsK},
           {"format_v", m.bitsV},
-          {"products", "f32"},
+          {"products", m.integerProducts ? "int16" : "f32"},
           {"tokens", o.tokens},
           {"kept_tokens", m.rows},
           {"batch", o.batch},
@@ -67,15 +67,15 @@ Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &
 }
 
 void printHeader() {
-  fmt::print("{:<16} {:>7} {:>9} {:>9} {:>6} {:>13}  {:<13} {:>6}  {:<8} {:>5} {:>8}\n", "method",
-             "rows", "need MiB", "time ms", "ratio", "interval", "verdict", "GB/s", "bound",
+  fmt::print("{:<20} {:<8} {:>7} {:>9} {:>9} {:>6} {:>13}  {:<13} {:>6}  {:<8} {:>5} {:>8}\n", "method",
+             "products", "rows", "need MiB", "time ms", "ratio", "interval", "verdict", "GB/s", "bound",
              "share", "error");
 }
 
 void printRow(const AttendMeasurement &m) {
-  fmt::print("{:<16} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
+  fmt::print("{:<20} {:<8} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
              "{:>8.1e}\n",
-             m.method, m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
+             m.method, m.integerProducts ? "int16" : "f32", m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
              m.ratio.median, fmt::format("[{:.2f}, {:.2f}]", m.ratio.low, m.ratio.high), m.verdict,
              static_cast<double>(m.needBytes) / m.seconds.median / 1e9, m.bounds.tightest(),
              m.bounds.tightestSeconds() / m.seconds.median, m.maxError);
@@ -117,15 +117,25 @@ public:
     return "Time decode attention of methods against a baseline and itself";
   }
   const char *example() const override {
-    return "kvasir bench attend --methods dense --tokens 32768 --threads 1,2 --csv attend.csv";
+    return "kvasir bench attend --formats f16,int8,int4 --tokens 16384 --heads 8/8,32/8 --csv attend.csv";
   }
 
   void declare(CLI::App &app) override {
     app.add_option("WHAT", what_, "attend: attention of one new token over the cache of one layer")
         ->required();
     app.add_option("--methods", methods_,
-                   "Methods to time; default: dense and every shipped method")
+                   "Methods to time; default, without --formats: dense and every shipped method")
         ->delimiter(',');
+    app.add_option("--formats", formats_,
+                   "Storage formats to time, of K and V or K/V: f16, int4, int4g64, int2t32, int8/int4; "
+                   "each is the method store:FORMAT")
+        ->delimiter(',');
+    app.add_option("--products", products_,
+                   "What codes are multiplied as, one row for each: f32, or int16 (queries and "
+                   "probabilities as fixed-point numbers of 16 bits, sums exact)")
+        ->delimiter(',')
+        ->check(CLI::IsMember({"f32", "int16"}))
+        ->capture_default_str();
     app.add_option("--against", baseline_,
                    "The method whose time is 1, timed twice: its second cache is the control")
         ->capture_default_str();
@@ -134,11 +144,14 @@ public:
     app.add_option("--threads", threads_,
                    "Threads to use, one run for each; 0: as many as the process may use")
         ->delimiter(',');
-    app.add_option("--heads", heads_, "Query heads / KV heads")->capture_default_str();
-    app.add_option("--head-dim", options_.headDim, "D")->capture_default_str();
-    app.add_option("--tokens", options_.tokens, "T")->capture_default_str();
-    app.add_option("--batch", options_.batch,
-                   "Sequences that a timed call attends to, one after another")
+    app.add_option("--heads", heads_, "Query heads / KV heads, one run or more for each")
+        ->delimiter(',')
+        ->capture_default_str();
+    app.add_option("--head-dim", headDims_, "D, likewise")->delimiter(',')->capture_default_str();
+    app.add_option("--tokens", tokens_, "T, likewise")->delimiter(',')->capture_default_str();
+    app.add_option("--batch", batches_,
+                   "Sequences that a timed call attends to, one after another; likewise")
+        ->delimiter(',')
         ->capture_default_str();
     app.add_option("--kept", options_.kept, "Share of T that methods with a token budget hold")
         ->capture_default_str();
@@ -152,23 +165,46 @@ public:
   Status run(const CommonOptions &, CommandReport &report) override;
 
 private:
-  Status parseHeads();
+  Status parseGeometries();
+  Status runGeometry(CommandReport &report);
   StatusOr<AttendRun> runOnce(AttendBench &bench, CommandReport &report);
 
   MethodProvider &provider_;
-  std::string what_, baseline_ = "dense", heads_ = "32/8", csv_;
-  std::vector<std::string> methods_;
+  std::string what_, baseline_ = "dense", csv_;
+  std::vector<std::string> methods_, formats_, heads_ = {"32/8"}, products_ = {"f32"};
+  std::vector<int64_t> tokens_ = {AttendBenchOptions().tokens}, headDims_ = {AttendBenchOptions().headDim},
+                       batches_ = {AttendBenchOptions().batch};
   std::vector<int> threads_ = {0};
+  std::vector<AttendBenchOptions> geometries_; ///< what the lists come to
   AttendBenchOptions options_;
 };
 
-Status BenchCommand::parseHeads() {
-  size_t slash = heads_.find('/');
+/// "32/8" as query heads and KV heads.
+Status parseHeads(const std::string &text, AttendBenchOptions &options) {
+  size_t slash = text.find('/');
   if (slash == std::string::npos ||
-      !CLI::detail::lexical_cast(heads_.substr(0, slash), options_.queryHeads) ||
-      !CLI::detail::lexical_cast(heads_.substr(slash + 1), options_.kvHeads)) {
+      !CLI::detail::lexical_cast(text.substr(0, slash), options.queryHeads) ||
+      !CLI::detail::lexical_cast(text.substr(slash + 1), options.kvHeads)) {
     return Status::badInput("expected --heads as query heads / KV heads such as 32/8, got '" +
-                            heads_ + "'");
+                            text + "'");
+  }
+  return Status::ok();
+}
+
+Status BenchCommand::parseGeometries() {
+  for (const std::string &heads : heads_) {
+    AttendBenchOptions options = options_;
+    KVCACHE_RETURN_IF_ERROR(parseHeads(heads, options));
+    for (int64_t headDim : headDims_) {
+      for (int64_t tokens : tokens_) {
+        for (int64_t batch : batches_) {
+          options.headDim = headDim;
+          options.tokens = tokens;
+          options.batch = batch;
+          geometries_.push_back(options);
+        }
+      }
+    }
   }
   return Status::ok();
 }
@@ -199,24 +235,14 @@ StatusOr<AttendRun> BenchCommand::runOnce(AttendBench &bench, CommandReport &rep
   return run;
 }
 
-Status BenchCommand::run(const CommonOptions &, CommandReport &report) {
-  if (what_ != "attend") {
-    return Status::badInput("unknown bench '" + what_ + "', expected attend");
-  }
-  KVCACHE_RETURN_IF_ERROR(parseHeads());
-  for (int count : threads_) {
-    KVCACHE_RETURN_IF_ERROR(rt::setThreads(count));
-  }
-  report.seed = options_.seed;
-  if (methods_.empty()) {
-    for (const MethodSummary &method : provider_.shipped()) {
-      methods_.push_back(method.name);
-    }
-  }
+/// All methods at the geometry of options_, one run for each number of threads.
+Status BenchCommand::runGeometry(CommandReport &report) {
   auto bench = AttendBench::create(provider_, baseline_, options_);
   KVCACHE_RETURN_IF_ERROR(bench.status());
   for (const std::string &method : methods_) {
-    KVCACHE_RETURN_IF_ERROR((*bench)->add(method, {}));
+    for (const std::string &products : products_) {
+      KVCACHE_RETURN_IF_ERROR((*bench)->add(method, {}, products == "int16"));
+    }
   }
   std::vector<AttendMeasurement> last;
   for (int count : threads_) {
@@ -227,6 +253,30 @@ Status BenchCommand::run(const CommonOptions &, CommandReport &report) {
   }
   for (const AttendMeasurement &measured : last) {
     report.kernels.insert(report.kernels.end(), measured.kernels.begin(), measured.kernels.end());
+  }
+  return Status::ok();
+}
+
+Status BenchCommand::run(const CommonOptions &, CommandReport &report) {
+  if (what_ != "attend") {
+    return Status::badInput("unknown bench '" + what_ + "', expected attend");
+  }
+  KVCACHE_RETURN_IF_ERROR(parseGeometries());
+  for (int count : threads_) {
+    KVCACHE_RETURN_IF_ERROR(rt::setThreads(count));
+  }
+  report.seed = options_.seed;
+  if (methods_.empty() && formats_.empty()) {
+    for (const MethodSummary &method : provider_.shipped()) {
+      methods_.push_back(method.name);
+    }
+  }
+  for (const std::string &format : formats_) {
+    methods_.push_back("store:" + format);
+  }
+  for (const AttendBenchOptions &geometry : geometries_) {
+    options_ = geometry;
+    KVCACHE_RETURN_IF_ERROR(runGeometry(report));
   }
   return csv_.empty() ? Status::ok() : rt::writeFileAtomically(csv_, csvOf(report.rows));
 }

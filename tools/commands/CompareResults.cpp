@@ -16,7 +16,9 @@ namespace kvcache::tools {
 using rt::HeadContents;
 using rt::Status;
 
-double outputTolerance(abi::ElementType act) { return act == abi::ElementType::F32 ? 1e-5 : 2e-3; }
+double outputTolerance(abi::ElementType act, bool integerProducts) {
+  return act != abi::ElementType::F32 ? largestTolerance : integerProducts ? 4e-4 : 1e-5;
+}
 
 namespace {
 
@@ -39,12 +41,12 @@ double relativeL2(const std::vector<float> &a, const std::vector<float> &b) {
 
 class Comparer {
 public:
-  Comparer(const rt::Execution &execution, Comparison &result)
-      : execution_(execution), result_(result) {}
+  Comparer(const rt::Execution &execution, double tolerance, Comparison &result)
+      : execution_(execution), outputTolerance_(tolerance), result_(result) {}
 
   void layer(int64_t layer, const LayerResult &actual, const LayerResult &reference) {
     layer_ = layer;
-    tolerance_ = outputTolerance(execution_.geometry().act);
+    tolerance_ = outputTolerance_;
     for (size_t head = 0; head < reference.heads.size() && result_.status.isOk(); ++head) {
       head_ = head;
       const std::vector<float> none;
@@ -195,6 +197,7 @@ private:
   }
 
   const rt::Execution &execution_;
+  double outputTolerance_;
   Comparison &result_;
   int64_t layer_ = 0;
   size_t head_ = 0;
@@ -204,9 +207,9 @@ private:
 } // namespace
 
 Comparison compareResults(const ApplyResult &actual, const ApplyResult &reference,
-                          const rt::Execution &execution) {
+                          const rt::Execution &execution, double tolerance) {
   Comparison result;
-  Comparer comparer(execution, result);
+  Comparer comparer(execution, tolerance, result);
   for (size_t layer = 0; layer < reference.layers.size() && result.status.isOk(); ++layer) {
     comparer.layer(static_cast<int64_t>(layer), actual.layers[layer], reference.layers[layer]);
   }

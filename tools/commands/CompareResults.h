@@ -15,8 +15,12 @@ namespace kvcache::tools {
 /// Relative tolerance of scores at a cut (f32).
 constexpr double scoreTolerance = 1e-5;
 
-/// Relative L2 tolerance of outputs for a cache of this element type.
-double outputTolerance(abi::ElementType act);
+/// No output may be off by more.
+constexpr double largestTolerance = 2e-3;
+
+/// Relative L2 tolerance of outputs for a cache of this element type; fixed-point numbers of 16 bits are off
+/// by more than f32 is.
+double outputTolerance(abi::ElementType act, bool integerProducts);
 
 struct Comparison {
   int64_t boundarySwaps = 0;
@@ -25,8 +29,8 @@ struct Comparison {
   rt::Status status;
 };
 
-/// Compares what `execution` made with what the reference made of the same input.
+/// Compares what `execution` made with what the reference made of the same input; outputs agree within `tolerance`.
 Comparison compareResults(const ApplyResult &actual, const ApplyResult &reference,
-                          const rt::Execution &execution);
+                          const rt::Execution &execution, double tolerance);
 
 } // namespace kvcache::tools

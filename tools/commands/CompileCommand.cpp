@@ -198,6 +198,7 @@ private:
       request.method = arguments_.method;
       request.parameters = settings;
       request.geometry = geometry;
+      request.integerProducts = arguments_.products == "int16";
       KVCACHE_RETURN_IF_ERROR(recordCases(
           provider_, request, [this](rt::Execution &execution) { return calibrated(execution); },
           *compiled.executable));

@@ -28,6 +28,9 @@ StatusOr<std::unique_ptr<rt::Execution>> KvxProvider::load(const MethodRequest &
     return Status::badInput(path + ": expected --target cpu for an executable, got " +
                             request.target);
   }
+  if (request.integerProducts) {
+    return Status::badInput(path + ": its products were chosen when it was compiled (--products of `kvasir compile`)");
+  }
   if (!request.parameters.empty()) {
     return Status::badInput(
         path + ": parameter '" + request.parameters.begin()->first +

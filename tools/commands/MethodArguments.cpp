@@ -29,10 +29,19 @@ void MethodArguments::declareSettings(CLI::App &app) {
   app.add_flag("--require-fused", requireFused, "Fail unless every kernel is fused");
 }
 
+void MethodArguments::declareProducts(CLI::App &app) {
+  app.add_option("--products", products,
+                 "What attention on cpu multiplies codes as: f32, or int16 (queries and probabilities as "
+                 "fixed-point numbers of 16 bits, sums exact)")
+      ->check(CLI::IsMember({"f32", "int16"}))
+      ->capture_default_str();
+}
+
 void MethodArguments::declare(CLI::App &app, const MethodProvider &provider) {
   app.add_option("METHOD", method, "A shipped method, A+B, a .mlir or a .kvx file")->required();
   app.add_option("--target", target, "Where to run: " + joined(provider.targets()))
       ->capture_default_str();
+  declareProducts(app);
   declareSettings(app);
 }
 
@@ -64,6 +73,10 @@ StatusOr<MethodRequest> makeRequest(const MethodArguments &arguments,
                                     const MethodProvider &provider, const rt::Geometry &geometry,
                                     const std::map<std::string, std::string> &inherited) {
   KVCACHE_RETURN_IF_ERROR(checkTarget(provider, arguments.target));
+  if (arguments.products != "f32" && arguments.target == "reference") {
+    return Status::badInput("--products " + arguments.products +
+                            ": the reference computes in double, expected --target cpu");
+  }
   auto settings = parseSettings(arguments.settings);
   KVCACHE_RETURN_IF_ERROR(settings.status());
   MethodRequest request;
@@ -73,6 +86,7 @@ StatusOr<MethodRequest> makeRequest(const MethodArguments &arguments,
   request.geometry = geometry;
   request.target = arguments.target;
   request.requireFused = arguments.requireFused;
+  request.integerProducts = arguments.products == "int16";
   return request;
 }
 

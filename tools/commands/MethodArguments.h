@@ -20,11 +20,14 @@ struct MethodArguments {
   std::vector<std::string> settings; ///< --set NAME=VALUE
   std::string target = "cpu";
   bool requireFused = false;
+  std::string products = "f32"; ///< f32 | int16: MethodRequest::integerProducts
 
-  /// METHOD, --set, --target, --require-fused.
+  /// METHOD, --set, --target, --require-fused, --products.
   void declare(CLI::App &app, const MethodProvider &provider);
-  /// As `declare` without METHOD: for commands that take several methods or a fixed target.
+  /// --set and --require-fused: for commands that take several methods or a fixed target.
   void declareSettings(CLI::App &app);
+  /// --products.
+  void declareProducts(CLI::App &app);
 };
 
 /// Splits NAME=VALUE. Bad input, naming the option, when one is not of that form or a name is given

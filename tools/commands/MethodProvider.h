@@ -24,6 +24,7 @@ struct MethodRequest {
   std::string target = "cpu";                  ///< cpu | reference
   bool requireFused = false;                   ///< anything not fused is an error
   bool captureScores = false;                  ///< keep what each selection ranked, for export
+  bool integerProducts = false;                ///< attention multiplies codes in integers where it can
   bool anyQueryHeads = false;                  ///< the geometry does not know Hq: an executable of any Hq serves
 };
 

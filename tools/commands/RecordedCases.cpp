@@ -159,7 +159,9 @@ StatusOr<ApplyResult> readResult(const std::string &path, const rt::Geometry &ge
 Status recordCases(MethodProvider &provider, MethodRequest request,
                    const std::function<Status(rt::Execution &)> &calibrated,
                    proto::Executable &executable) {
+  const bool integerProducts = request.integerProducts;
   request.target = "reference";
+  request.integerProducts = false;
   request.captureScores = true;
   StatusOr<std::unique_ptr<rt::Execution>> reference = provider.load(request);
   KVCACHE_RETURN_IF_ERROR(reference.status());
@@ -173,7 +175,7 @@ Status recordCases(MethodProvider &provider, MethodRequest request,
     vector->set_seed_text(spec.str());
     vector->set_name("apply");
     vector->set_expected(*bytes);
-    vector->set_tolerance(outputTolerance(request.geometry.act));
+    vector->set_tolerance(outputTolerance(request.geometry.act, integerProducts));
   }
   return Status::ok();
 }
@@ -214,7 +216,8 @@ StatusOr<std::vector<CheckedCase>> checkCases(const std::string &path, std::stri
     StatusOr<ApplyResult> result =
         applyMethod(**execution, **file, budgetOfCase(spec->budget, **execution), true);
     KVCACHE_RETURN_IF_ERROR(result.status());
-    checked.push_back({vector.seed_text(), compareResults(*result, *expected, **execution)});
+    checked.push_back({vector.seed_text(), compareResults(*result, *expected, **execution,
+                                      std::min(vector.tolerance(), largestTolerance))});
   }
   kernels = (*execution)->kernels();
   return checked;

@@ -170,7 +170,7 @@ private:
                               "run --verify` or `kvasir-rt verify`");
     }
     request.target = "reference";
-    request.requireFused = false;
+    request.requireFused = request.integerProducts = false;
     StatusOr<std::unique_ptr<rt::Execution>> reference = load(request, decoder, prompts);
     KVCACHE_RETURN_IF_ERROR(reference.status());
     return verifyRun(decoder, execution, **reference, prompts, rows);

@@ -53,6 +53,7 @@ StatusOr<std::unique_ptr<rt::Execution>> loadFor(MethodProvider &provider,
                                                  const std::string &target) {
   arguments.target = target;
   arguments.requireFused = arguments.requireFused && target != "reference";
+  arguments.products = target == "reference" ? "f32" : arguments.products;
   StatusOr<MethodRequest> request = makeRequest(arguments, provider, geometry);
   KVCACHE_RETURN_IF_ERROR(request.status());
   request->captureScores = true;
@@ -71,14 +72,14 @@ StatusOr<std::unique_ptr<rt::Execution>> loadFor(MethodProvider &provider,
 
 /// What `target` makes of a case, next to what the reference made of it.
 Comparison compareCase(rt::Execution &target, CacheFile &file, const DumpSpec &spec,
-                       const ApplyResult &expected) {
+                       const ApplyResult &expected, double tolerance) {
   Comparison comparison;
   StatusOr<ApplyResult> result = applyMethod(target, file, budgetOfCase(spec.budget, target), true);
   if (!result.isOk()) {
     comparison.status = Status::checkFailed(result.status().message());
     return comparison;
   }
-  comparison = compareResults(*result, expected, target);
+  comparison = compareResults(*result, expected, target, tolerance);
   comparison.status = comparison.status.isOk() ? result->proof.check : comparison.status;
   return comparison;
 }
@@ -116,7 +117,8 @@ Status verifyGroup(MethodProvider &provider, const MethodArguments &arguments,
                     std::string(abi::nameOf(group.act)),
                     shape.spec,
                     group.group,
-                    compareCase(*others[i], **file, shape.spec, *expected)};
+                    compareCase(*others[i], **file, shape.spec, *expected,
+                                outputTolerance(geometry.act, arguments.products == "int16"))};
       if (status.isOk() && !row.comparison.status.isOk()) {
         status = Status::checkFailed("case '" + row.shape + "' (G=" + std::to_string(group.group) +
                                      ", " + row.act + ") on " + row.target + ": " +

@@ -41,6 +41,7 @@ public:
         ->delimiter(',')
         ->allow_extra_args(false)
         ->capture_default_str();
+    arguments_.declareProducts(app);
     arguments_.declareSettings(app);
   }
 

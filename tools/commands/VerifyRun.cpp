@@ -104,7 +104,7 @@ Status compareRows(Side &target, Feed feed, int64_t layer, const LayerRows &expe
   rows.out = output.data();
   KVCACHE_RETURN_IF_ERROR((target.execution.*feed)(layer, {target.sequence.get()}, {rows}));
   double error = relativeError(output.data(), expected.out, count),
-         tolerance = outputTolerance(geometry.act);
+         tolerance = outputTolerance(geometry.act, /*integerProducts=*/false);
   return error <= tolerance
              ? Status::ok()
              : Status::checkFailed(fmt::format(
@@ -176,7 +176,9 @@ Status verifyPrompt(rt::Decoder &decoder, Side &target, Side &reference, const R
   StatusOr<ApplyResult> actual = target.read(), expected = reference.read();
   KVCACHE_RETURN_IF_ERROR(actual.status());
   KVCACHE_RETURN_IF_ERROR(expected.status());
-  Comparison comparison = compareResults(*actual, *expected, target.execution);
+  Comparison comparison = compareResults(
+      *actual, *expected, target.execution,
+      outputTolerance(target.execution.geometry().act, /*integerProducts=*/false));
   KVCACHE_RETURN_IF_ERROR(comparison.status);
   const double tolerance = 2e-3;
   KVCACHE_RETURN_IF_ERROR(compareLogits("the prompt", row.promptLogits, promptLogits, tolerance));

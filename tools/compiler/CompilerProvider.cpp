@@ -245,6 +245,7 @@ StatusOr<CompileResult> CompilerProvider::compile(const CompileRequest &request)
   KVCACHE_RETURN_IF_ERROR(method.status());
   TargetOptions options;
   options.isas = request.isas;
+  options.integerProducts = request.integerProducts;
   options.wantStage = isTargets ? stageName.str() : "";
   options.wantLlvmIr = request.emit == "llvm";
   options.wantAssembly = request.emit == "asm";
@@ -290,6 +291,7 @@ StatusOr<std::unique_ptr<rt::Execution>> CompilerProvider::load(const MethodRequ
           "' makes no code that runs on this processor: x86-64-v3 (AVX2) is the least");
     }
     compileRequest.isas = {isas.front()};
+    compileRequest.integerProducts = request.integerProducts;
     StatusOr<CompileResult> compiled = compile(compileRequest);
     KVCACHE_RETURN_IF_ERROR(compiled.status());
     executable = compiled->executable;

@@ -26,6 +26,7 @@ struct CompileRequest {
   /// executable alone.
   std::string emit;
   std::string target = "cpu";
+  bool integerProducts = false; ///< attention multiplies codes in integers where it can
 };
 
 struct CompileResult {

@@ -30,6 +30,7 @@ struct AttendShape {
   int64_t window = 0;
   bool ropeView = false;
   Isa isa = Isa::V4;
+  bool integers = false; ///< integer products
   abi::ElementType act = abi::ElementType::F16;
 
   std::string str() const {
@@ -119,6 +120,7 @@ public:
     spec.wantsLse = spec.wantsLogits = true;
     spec.splitRows = 256;
     spec.accumulators = shape_.isa == Isa::V4 ? 16 : 4;
+    spec.integerProducts = shape_.integers;
     return spec;
   }
 
