@@ -58,8 +58,8 @@ kvcache.method @shotkv info {family = "select", paper = "arXiv 2502.01941", titl
   }
   kvcache.phase decode (%q = query : !q, %k = key : !k, %v = value : !v, %p = pos : !p, %kv = @kv : !kv, %t = step : index, %r = @decode_ratio : f32) {
     %c = kvcache.append %kv, k = %k, v = %v, pos = %p : (!kv, !k, !v, !p) -> !kv
-    %o = kvcache.attend %q over %c causal : (!q, !kv) -> !o
-    %a = kvcache.score.reduce sum "p" of %q over %c causal along [query, group] : (!q, !kv) -> !s
+    %o = kvcache.attend %q over %c : (!q, !kv) -> !o
+    %a = kvcache.score.reduce sum "p" of %q over %c along [query, group] : (!q, !kv) -> !s
     %sum = kvcache.reduce sum %a over [head] : (!s) -> !t
     // Positions of generated entries follow each other.
     %newest = kvcache.reduce max %p over [query] : (!p) -> !n

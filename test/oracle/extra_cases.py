@@ -112,6 +112,7 @@ MORE = {
         ("recovery-beyond", {"params": {"recovery": 1.1}, "tokens": 120, "group": 4}),
         ("more-globals-than-rows", {"params": {"recovery": 0.6, "global_tokens": 30}, "tokens": 20, "group": 4}),
         ("no-globals", {"params": {"recovery": 0.7, "global_tokens": 0, "heavy": 0.2}, "tokens": 60, "heads": 4}),
+        ("own-keys", {"params": {"recovery": 0.89, "local": 0.0, "heavy": 0.4}, "tokens": 60, "heads": 4, "layers": 4}),
         ("f16-short", {"params": {"recovery": 0.6, "heavy": 0.15}, "tokens": 50, "heads": 4, "group": 2, "dtype": "F16",
                        "steps": 60}),
         ("too-few-query-rows", {"tokens": 60, "query_rows": 59, "rejected": "layers.0.q"}),
@@ -137,6 +138,10 @@ MORE = {
                          "tokens": 170, "budget": budget, "group": 2, "layers": 3}) for budget in ("60", "110")
     ] + [("decode-1", {"params": {"shots": [10, 120], "decode_ratio": 1.0}, "budget": "100"}),
          ("decode-0.1", {"params": {"shots": [10, 60, 70, 140], "decode_ratio": 0.1, "window": 4}, "budget": "130"})],
+    ] + [(f"single-tokens-{budget}", {"params": {"shots": [0, 30, *(n for i in range(30, 60, 3)
+                                                                    for n in (i, i + 1, i + 1, i + 3)), 60, 61, 61, 90,
+                                                           90, 91, 91, 92, 92, 120], "window": 4}, "tokens": 130, "budget": budget, "group": 2, "heads": 4,
+                                      "layers": 4, "steps": 4}) for budget in ("25", "30", "55", "75")
     "laq": [
         ("no-draft", {"params": {"lookahead": 0}, **BIG}),
         ("draft-only", {"params": {"window": 0}, **BIG}),

@@ -43,6 +43,22 @@ _OWN_STATE = "a method without a state has this one, and nothing reads the one b
 _ANY = "what counts is whether there is any"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
+    "shotkv": {
+        ('%ones = kvcache.map "1" (x = %best1) : (!one) -> !one',
+         "1 -> 2"): "what counts is whether it is above 0",
+        ("%chosen = kvcache.scatter set %ones into %none at %best : (!one, !m, !taken) -> !m",
+         "set -> add"): "into zeros, and every shot is named once",
+        ('%kept = kvcache.map "select(T <= B | f > 0, 1, x * c)" (T = %T, B = %B, f = %f, x = %in, c = '
+         '%chosen) : (index, index, !pT, !st, !m) -> !st',
+         "1 -> 2"): "what counts is whether it is above 0",
+        ("%newest = kvcache.reduce max %p over [query] : (!p) -> !n",
+         "max -> min"): "a step has one row",
+        ("%last = kvcache.reduce max %pos over [head] : (!pH) -> !pT",
+         "max -> min"): "all heads hold the same entries",
+        ('%n = kvcache.map "prompt + max(1, floor(r * t + 0.0001))" (prompt = %prompt, r = %r, t = %t) : (!n, '
+         'f32, index) -> !n',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+    },
     "quest": {
         ("%o = kvcache.attend %q over %c at %read causal : (!q, !kv, !read) -> !o", "causal -> nothing"):
             "the row of a step sees every entry",
