@@ -30,8 +30,8 @@ kvcache.method @roco info {family = "score", paper = "arXiv 2402.06262", title =
     %o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o
     %m = kvcache.extent query of %q : (!q) -> index
     %n = kvcache.extent token of %x : (!kvr) -> index
-    %w, %gone = kvcache.map "N = t + c * floor((B + c * ratio - t) / c); select(t > P | all | t - m >= N - c, 1.0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, index, index, i1) -> (!n, !n)
-    %F = kvcache.map "M = B + c * ratio; R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, rr = %rr, er = %er, sinks = %sinks, gone = %gone) : (index, index, index, index, index, f32, f32, index, !n) -> !n
+    %M, %w, %gone = kvcache.map "M = B + c * ratio; N = t + c * floor((M - t) / c); M; select(t > P | all | t - m >= N - c, 1.0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, index, index, i1) -> (!n, !n, !n)
+    %F = kvcache.map "R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * M) - sinks, gone))" (M = %M, B = %B, t = %t, P = %P, rr = %rr, er = %er, sinks = %sinks, gone = %gone) : (!n, index, index, index, f32, f32, index, !n) -> !n
     %a = kvcache.score.reduce sum "p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
     %b = kvcache.score.reduce sum "p * p" of %q over %x causal mean [group] along [query] : (!q, !kvr) -> !s
     %i = kvcache.iota token of %x : (!kvr) -> !pT

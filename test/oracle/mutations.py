@@ -156,14 +156,14 @@ EQUIVALENT = {
     "roco": {
         ('%o = kvcache.attend %q over %x causal : (!q, !kvr) -> !o',
          "causal -> nothing"): _PROMPT_OUTPUTS,
-        ('%w, %gone = kvcache.map "N = t + c * floor((B + c * ratio - t) / c); select(t > P | all | t - m >= N - c, 1.'
-         '0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ratio, t = %t, P'
-         ' = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, index, index, '
-         'i1) -> (!n, !n)',
+        ('%M, %w, %gone = kvcache.map "M = B + c * ratio; N = t + c * floor((M - t) / c); M; select(t > P | all | t - '
+         'm >= N - c, 1.0, 0); max(0, select(t > P, select(mode == 1, 0, n - B), n - N))" (B = %B, c = %c, ratio = %ra'
+         'tio, t = %t, P = %P, mode = %mode, n = %n, m = %m, all = %all) : (index, index, index, index, index, index, '
+         'index, index, i1) -> (!n, !n, !n)',
          "1.0 -> 1.5"): "becomes 1 again in i32",
-        ('%F = kvcache.map "M = B + c * ratio; R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), '
-         'max(M - floor(er * M) - sinks, gone))" (B = %B, c = %c, ratio = %ratio, t = %t, P = %P, rr = %rr, er = %er, '
-         'sinks = %sinks, gone = %gone) : (index, index, index, index, index, f32, f32, index, !n) -> !n',
+        ('%F = kvcache.map "R = select(P <= B, B - P, B); select(t > P, max(1, R - floor(rr * R)), max(M - floor(er * '
+         'M) - sinks, gone))" (M = %M, B = %B, t = %t, P = %P, rr = %rr, er = %er, sinks = %sinks, gone = %gone) : (!n'
+         ', index, index, index, f32, f32, index, !n) -> !n',
          "1 -> 2"): "in no case of auto does a single entry compete",
         ('%low, %still = kvcache.map "mean = sum / max(rows, 1); -mean; select(i < P & t > P & P <= B, -inf, select(i '
          '>= n - safe | (t == P & i < sinks), -1, -max(0, squares / max(rows, 1) - mean * mean)))" (t = %t, P = %P, B '
