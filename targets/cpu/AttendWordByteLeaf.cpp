@@ -77,16 +77,22 @@ public:
       for (int64_t head = 0; head < group; head += weighed) {
         emitWeights(run, head, std::min(weighed, group - head));
       }
-      for (int64_t head = 0; head < group; ++head) {
-        emitFactors(run, head);
+      auto codesAtOnce = [&](int64_t heads) {
+        return std::clamp<int64_t>(ctx_.spec.accumulators / (2 * heads), 1, perWord_);
+      };
+      Turn turn{0, group}; // every loop over the rows asks for a share of the next page
+      for (int64_t head = 0; head < group; head += block) {
+        int64_t atOnce = codesAtOnce(std::min(block, group - head));
+        turn.of += parts_ * ((perWord_ + atOnce - 1) / atOnce);
+      }
+      for (int64_t head = 0; head < group; ++head, ++turn.number) {
+        emitFactors(run, turn, head);
       }
       for (int64_t head = 0; head < group; head += block) {
-        int64_t heads = std::min(block, group - head);
-        int64_t atOnce = std::clamp<int64_t>(ctx_.spec.accumulators / (2 * heads), 1, perWord_);
-        int64_t turns = head == 0 ? (perWord_ + atOnce - 1) / atOnce : 0; // each asks for a share of the next page
+        int64_t heads = std::min(block, group - head), atOnce = codesAtOnce(heads);
         for (int64_t part = 0; part < parts_; ++part) {
-          for (int64_t j = 0; j < perWord_; j += atOnce) {
-            emitCodes(run, {j / atOnce, turns}, part, j, std::min(atOnce, perWord_ - j), head, heads);
+          for (int64_t j = 0; j < perWord_; j += atOnce, ++turn.number) {
+            emitCodes(run, turn, part, j, std::min(atOnce, perWord_ - j), head, heads);
           }
         }
       }
@@ -99,7 +105,7 @@ private:
     Value first, end, start, page, next, tileStart;
   };
 
-  /// One of the loops over the same rows; `of` = 0: none of those that prefetch.
+  /// One of the loops over the rows of a run.
   struct Turn {
     int64_t number, of;
   };
@@ -247,7 +253,7 @@ private:
 
   /// factors_[unit][head][part][order][high, low] = weights as fixed-point numbers, in the places of the bytes they
   /// are multiplied with. scales_[head] becomes what the products are to be multiplied by.
-  void emitFactors(const Run &run, int64_t head) {
+  void emitFactors(const Run &run, Turn turn, int64_t head) {
     Value largest = k_.load(scales_, k_.index(head));
     Value isZero = k_.eq(largest, k_.f32(0));
     Value factor = k_.broadcast(
@@ -255,6 +261,7 @@ private:
     k_.store(k_.mul(largest, k_.f32(1.0 / static_cast<double>(fixedPointLimit))), scales_,
              k_.index(head));
     k_.forLoop(run.start, run.end, k_.index(unit_.rowsOfUnit), [&](Value row) {
+      prefetchUnit(row, run.next, turn);
       SmallVector<Value> numbers;
       for (int64_t i = 0; i < unit_.vectors; ++i) {
         Value weight = k_.loadVector(weights_, weightsPlace(run, row, head, i));
@@ -295,7 +302,7 @@ private:
     SmallVector<Value> sums(heads * codes * 2, k_.splatI32(0)); // [head][code][high, low]
     sums = k_.forLoop(
         run.start, run.end, k_.index(unit_.rowsOfUnit), sums, [&](Value row, ValueRange carried) {
-          prefetchUnit(row, run.next, part, turn);
+          prefetchUnit(row, run.next, turn);
           SmallVector<Value> words, next(carried);
           for (int64_t i = 0; i < wordsOfUnit; ++i) {
             words.push_back(loadWords(row, run.page, i, part));
@@ -332,13 +339,16 @@ private:
     }
   }
 
-  /// This turn's share of the words of a unit, in the next page.
-  void prefetchUnit(Value row, Value next, int64_t part, Turn turn) {
+  /// This turn's share of the words of a unit, in the next page. Requests wait for each other, so they are
+  /// spread over the work of a run.
+  void prefetchUnit(Value row, Value next, Turn turn) {
     const ::kvcache::abi::PlaneLayout &plane = *segment_.layout->plane(PlaneRole::Codes);
-    for (int64_t i = 0; i < wordsOfUnit; ++i) {
-      if (turn.of > 0 && i % turn.of == turn.number) {
+    int64_t lines = wordsOfUnit * parts_;
+    for (int64_t line = 0; line < lines; ++line) {
+      if (line * turn.of / lines == turn.number) {
         Value ahead = ctx_.store.unit(segment_, PlaneRole::Codes, row, next);
-        prefetchBytes(ctx_, k_.add(ahead, i * rows_ * plane.bytesPerUnit + part * 64), 64);
+        int64_t place = line / parts_ * rows_ * plane.bytesPerUnit + line % parts_ * 64;
+        prefetchBytes(ctx_, k_.add(ahead, place), 64);
       }
     }
   }
