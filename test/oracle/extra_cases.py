@@ -113,6 +113,7 @@ MORE = {
         ("more-globals-than-rows", {"params": {"recovery": 0.6, "global_tokens": 30}, "tokens": 20, "group": 4}),
         ("no-globals", {"params": {"recovery": 0.7, "global_tokens": 0, "heavy": 0.2}, "tokens": 60, "heads": 4}),
         ("own-keys", {"params": {"recovery": 0.89, "local": 0.0, "heavy": 0.4}, "tokens": 60, "heads": 4, "layers": 4}),
+        ("fills-history", {"params": {"recovery": 0.6, "history": 30}, "tokens": 20, "heads": 4, "steps": 50}),
         ("f16-short", {"params": {"recovery": 0.6, "heavy": 0.15}, "tokens": 50, "heads": 4, "group": 2, "dtype": "F16",
                        "steps": 60}),
         ("too-few-query-rows", {"tokens": 60, "query_rows": 59, "rejected": "layers.0.q"}),

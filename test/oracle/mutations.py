@@ -43,6 +43,55 @@ _OWN_STATE = "a method without a state has this one, and nothing reads the one b
 _ANY = "what counts is whether there is any"
 _LONGER_THAN_CASES = "differs only in sequences longer than those of the cases"
 EQUIVALENT = {
+    "fastgen": {
+        ("kvcache.param @history = 400 : i64 in [1, 4096]",
+         "400 -> 401"): _LONGER_THAN_CASES,
+        ('%is1 = kvcache.map "select(i == a, 1, 0)" (i = %ids, a = %special) : (!p, !ids) -> !is',
+         "1 -> 2"): "what counts is whether the sum is above 0",
+        ('%is2 = kvcache.map "select(i == a, 1, 0)" (i = %ids, a = %marks) : (!p, !ids) -> !is',
+         "1 -> 2"): "what counts is whether the sum is above 0",
+        ("%some1 = kvcache.reduce sum %is1 over [code.id] : (!is) -> !p",
+         "sum -> max"): "an id stands in a list once",
+        ("%some2 = kvcache.reduce sum %is2 over [code.id] : (!is) -> !p",
+         "sum -> max"): "an id stands in a list once",
+        ("kvcache.phase compress (%q = last_queries(1048576) : !qw, %late = last_queries(history) : !ql, %kv "
+         "= @kv : !kvf, %T = length : index, %f = @global_tokens : index, %h = @heavy : f32, %l = @local : "
+         "f32, %share = @recovery : f32, %H = @history : i64) on(prompt_end) {",
+         "1048576 -> 1048577"): "no prompt is that long",
+        ("%o = kvcache.attend %q over %c causal : (!q, !kvf) -> !o",
+         "causal -> nothing"): "apply writes no outputs of prompt rows; test/methods/policies.test catches this one",
+        ('%near = kvcache.score.reduce sum "select(w - i < max(1, floor(l * T + 0.0001)), p, 0)" (w = %w, i = '
+         '%i, l = %l, T = %T) of %q over %kv causal mean [group] along [query.win] : (!qw, !kvf, !w, !pT, '
+         'f32, index) -> !s',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%n = kvcache.map "ceil(h * T - 0.0001)" (h = %h, T = %T) : (f32, index) -> !n',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%least = kvcache.map "select(i < f | c == 1, 0, select(c == 2, 1, select(top > -inf, 2, select(T - '
+         '1 - i < max(1, floor(l * T + 0.0001)), 3, 4))))" (c = %class, i = %i, f = %f, top = %top, T = %T, l '
+         '= %l) : (!i, !pT, index, !s, index, f32) -> !i',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%gone = kvcache.map "select(pol == 4 | t <= f | c == 1 | (c == 2 & pol > 0) | (pol > 1 & n <= f + m '
+         '+ ceil(h * T - 0.0001) + select(pol == 3, max(1, floor(l * T + 0.0001)), 0)), 0, 1)" (pol = %pol, t '
+         '= %t, f = %f, c = %mine, n = %n, m = %marked, h = %h, T = %T, l = %l) : (!hb, index, index, !n, '
+         '!hb, !hb, f32, index, f32) -> !hb',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%s = kvcache.map "select(pol < 2, i, select(i < f | c > 0 | i >= n - select(pol == 3, max(1, '
+         'floor(l * T + 0.0001)), 1), -inf, -(sum / rows)))" (pol = %pol, i = %i, f = %f, c = %classes, n = '
+         '%n, l = %l, T = %T, sum = %sum, rows = %rows) : (!hb, !pT, index, !i, !hb, f32, index, !s, !i) -> !s',
+         "0.0001 -> 0.00015000000000000001"): _SLACK,
+        ('%x0, %x1, %x2, %x3 = kvcache.map "select(least == 0, all, 0); select(least <= 1, all, 0); '
+         'select(least <= 2, all, 0); select(least <= 2, all, near)" (least = %least, all = %all, near = '
+         '%near) : (!i, !s, !s) -> (!s, !s, !s, !s)',
+         "2 -> 3"): "of the two, the last: all rows that see an entry of the last window are near it",
+        ('%p = kvcache.score.reduce sum "max(p, 1e-30)" of %late over %kv causal mean [group] along [] : '
+         '(!ql, !kvf) -> !p3',
+         "1e-30 -> 1.5000000000000001e-30"): "above 0, and nothing beside what attention gives",
+        ('%seen = kvcache.map "r = t - 1; select(x == r - H * floor(r / H), max(a, 1e-30), old)" (x = %place, '
+         't = %t, H = %H, a = %a, old = %old) : (!c, index, i64, !s, !seen) -> !seen',
+         "1e-30 -> 1.5000000000000001e-30"): "above 0, and nothing beside what attention gives",
+        ("%mine = kvcache.reduce max %class over [query] : (!p) -> !n",
+         "max -> min"): "a step has one row",
+    },
     "shotkv": {
         ('%ones = kvcache.map "1" (x = %best1) : (!one) -> !one',
          "1 -> 2"): "what counts is whether it is above 0",
