@@ -41,15 +41,13 @@ kvcache.method @"ada-snapkv" info {family = "score", paper = "arXiv 2407.11550",
   }
   kvcache.phase allocate (%ranked = ranked : !sG, %B = budget : index, %T = length : index, %W = @window : index, %f = @floor : f32) when(@guarantee = "mix") {
     %w = arith.minui %W, %B : index
-    %wT = arith.minui %W, %T : index
-    %S = arith.subi %T, %wT : index
     %P = arith.subi %B, %w : index
     %kvHeads = kvcache.extent head of %ranked : (!sG) -> index
     %group = kvcache.extent group of %ranked : (!sG) -> index
     %heads = arith.muli %kvHeads, %group : index
     %total = arith.muli %heads, %P : index
     %c = kvcache.select.alloc global_topk %ranked total %total : (!sG, index) -> !hbG
-    %b = kvcache.map "select(T <= B, T, min(S, round((1 - f) * c + floor(f * P))) + w)" (T = %T, B = %B, S = %S, f = %f, c = %c, P = %P, w = %w) : (index, index, index, f32, !hbG, index, index) -> !hbG
+    %b = kvcache.map "select(T <= B, T, round((1 - f) * c + floor(f * P)) + w)" (T = %T, B = %B, f = %f, c = %c, P = %P, w = %w) : (index, index, f32, !hbG, index, index) -> !hbG
     kvcache.next budget = %b : !hbG
   }
   kvcache.phase allocate (%ranked = ranked : !sG, %B = budget : index, %T = length : index, %W = @window : index, %f = @floor : f32) when(@guarantee = "force") {

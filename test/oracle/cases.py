@@ -355,6 +355,7 @@ def _by_parameter(method):
             Case("slide-f16", params={"recent": 0, "decode_window": 9}, group=4, budget="60", dtype="F16"),
             Case("all-rows", params={"recent": 8, "decode_window": 20, "prefill": "h2o"}, **big),
             Case("whole-prompt", params={"recent": 8, "decode_window": 20, "prefill": "none"}, **big),
+            Case("room-for-one", params={"recent": 4, "decode_window": 5, "max_new": 24, "mode": "adaptive"}, **big),
             Case("delta-of-one", params={"recent": 4, "decode_window": 30, "max_new": 20, "mode": "adaptive"}, **big),
         ],
         "roco": [

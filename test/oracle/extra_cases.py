@@ -72,9 +72,9 @@ MORE = {
         ("one-group", {"params": {"shared_layers": 2}, **BIG}),
         ("blocks-of-5", {"params": {"block": 5, "suffix": 11}, **BIG}),
         ("blocks-of-1", {"params": {"block": 1, "strategy": "average"}, **BIG}),
-        ("beta-2", {"layers": 4, "params": {"beta": 2}, "budget": "120"}),
+        ("beta-2", {"layers": 4, "params": {"beta": 2}, "budget": "141"}),
         ("rest-of-the-layers", {"layers": 5, "params": {"shared_layers": 2, "beta": 3, "suffix": 20}, **BIG}),
-        ("steep", {"layers": 6, "params": {"shared_layers": 2, "beta": 1, "strategy": "average"}, "group": 2, "budget": "60"}),
+        ("steep", {"layers": 6, "params": {"shared_layers": 3, "beta": 1, "strategy": "average"}, "group": 2, "budget": "60"}),
         ("first-keeps-all", {"tokens": 110, "layers": 3, "params": {"block": 3, "suffix": 10}, "group": 2, "budget": "70"}),
         ("short-block", {"layers": 6, "params": {"strategy": "average", "block": 50, "suffix": 11, "beta": 2}, "tokens": 171,
                          "group": 2, "budget": "120", "steps": 2}),
@@ -124,6 +124,8 @@ MORE = {
         ("plain-sum", {"params": {"counts": "none", "rerotate": False}, **BIG}),
         ("chunks", {"params": {"chunk": 70, "question": 12}, **BIG}),
         ("one-question-row", {"params": {"question": 1}, **BIG}),
+        ("plain-sum-moved", {"params": {"counts": "none", "question": 20}, **BIG}),
+        ("unmoved", {"params": {"rerotate": False, "question": 20}, **BIG}),
     ],
     "fair": [
         (f"{base}-{kind}", {"params": {"base": base, "window": 16, **extra}, **BIG})

@@ -130,10 +130,34 @@ EQUIVALENT = {
         ("%rawSum = kvcache.reduce sum %raw0 over [layer] : (!iLS) -> !iS", "sum -> max"): _ANY,
         ("%one = arith.constant 1 : index", "1 -> 2"): "a sum of 1 is the share of one layer, which gets all in either case",
     },
+    "scope": {
+        ("kvcache.param @recent = 256 : index in [0, 1048576]", "256 -> 257"): _LONGER_THAN_CASES,
+        ("kvcache.param @decode_window = 512 : index in [0, 1048576]", "512 -> 513"): _LONGER_THAN_CASES,
+        ("kvcache.param @max_new = 4096 : index in [1, 1048576]", "4096 -> 4097"): _LONGER_THAN_CASES,
+        ("%o, %row = kvcache.attend %q over %c causal stats(sum(p, over(query))) : (!q, !kvv) -> (!o, !sg)",
+         "causal -> nothing"): "the row of a step sees every entry",
+        ('%limit = kvcache.map "delta = max(floor((most - r) / max(W - r, 1)), 1); by = floor((step - 1) / delta); '
+         'grown = min(r + by, W); due = step - 1 == by * delta; select(mode == 0, W, select(mode == 1 | due, grown,'
+         ' 1048576))" (step = %step, mode = %mode, r = %r, W = %W, most = %most) : (index, index, index, index, ind'
+         'ex) -> !n', "1048576 -> 1048577"): "no cache is that long",
+    },
+    "ada-snapkv": {
+        ('%sure = kvcache.map "select(i + w < floor(f * B + 0.001), inf, s)" (i = %i, w = %w, f = %f, B = %B, s = %sorted) : '
+         "(!pT, index, f32, index, !sG) -> !sG", "0.001 -> 0.0015"): _SLACK,
+    },
     "windowkv": {
         ('%mean = kvcache.map "select(n * j < T - W, sum / min(half, T - W - n * j), -inf)" (sum = %sum, half = %half, T = %T, '
          "W = %W, n = %n, j = %j) : (!sgb, !n, index, i64, index, !j) -> !sgb", "- -> +"):
             "of the four, that of the condition: blocks of the suffix have no votes, and rank last",
+        ('%step = kvcache.map "floor((2 * C - 2 * low) / max(1, groups - 1))" (C = %C, low = %low, groups = %groups) : '
+         "(!n, !n, !n) -> !n", "1 -> 2"): "one group and two have no steps in between",
+        ('%k = kvcache.map "select(T <= B, J, select(B <= W, 0, select(T - W <= b, J, ceil((T - W) / n) - ceil((T - W - b) / n))))" '
+         "(T = %T, B = %B, J = %J, W = %W, b = %b, n = %n) : (index, index, index, i64, !n, index) -> !n", "- -> +"):
+            "of the four, that of the condition: where all blocks fit, the difference is their number or more",
+    },
+    "fair": {
+        ('%one = kvcache.map "1" (x = %top) : (!found) -> !found', "1 -> 2"): _ANY,
+        ("%chosen = kvcache.scatter set %one into %none at %best : (!found, !s, !best) -> !s", "set -> add"): _ANY,
     },
     "finch": {
         ("kvcache.state @kv : !kv when(@rerotate = false)", "false -> true"): _OWN_STATE,
