@@ -158,7 +158,55 @@ PROFILES = {"razorattention": ("retrieval", echo_and_induction, "repeat"),
 
 
 # Mutants that change nothing: {method: {(the line without outer blanks, the change): reason}}
-UNNOTICED = {}
+_SHIFT = "probabilities do not change with what is taken from all logits"
+UNNOTICED = {
+    "headkv": {
+        ('%P = kvcache.score.reduce sum "p" of %q over %c causal along [] : (!qw, !kvG) -> !rows',
+         "sum -> max"):
+            "nothing is reduced",
+        ('%hit = kvcache.map "select(m == 1 & id == y, p, -1)" (m = %needle, id = %id, y = %y, p = %P) : ('
+         '!pT, !pT, !made, !rows) -> !rows',
+         "-1 -> 0"):
+            "no probability is 0, so no entry is as good as the best",
+        ('%at = kvcache.map "select(i == n - 1, p, -1)" (i = %i, n = %size, p = %sorted) : (!pT, !m, !rows'
+         ') -> !rows',
+         "1 -> 2"):
+            "the last of so many entries has next to no probability",
+        ('%at = kvcache.map "select(i == n - 1, p, -1)" (i = %i, n = %size, p = %sorted) : (!pT, !m, !rows'
+         ') -> !rows',
+         "-1 -> 0"):
+            "no probability is below 0",
+        ("%whole = kvcache.reduce sum %s over [layer, head, group] : (!table) -> !m",
+         "sum -> max"):
+            "what counts is whether it is above 0",
+        ('%t = kvcache.map "select(w > 0, s, 1)" (w = %whole, s = %s) : (!m, !table) -> !table',
+         "1 -> 2"):
+            "shares are of the sum",
+    },
+    "compresskv": {
+        ("kvcache.param @answer = 5 : index in [1, 4096]",
+         "5 -> 6"):
+            "a row within the prompt has produced nothing",
+        ('%same = kvcache.map "select(m == 1 & id == y, 1, 0)" (m = %needle, id = %id, y = %y) : (!pT, !pT'
+         ', !kvcache.tensor<query.win:?, i32>) -> !kvcache.tensor<query.win:?, token:?, f32>',
+         "1 -> 2"):
+            "twice the scores have the same order",
+        ('%mass = kvcache.score.reduce sum "select(m == 1, t * p, 0)" (m = %needle, t = %times) of %q over'
+         ' %c causal along [query.win] : (!qw, !kv, !pT, !kvcache.tensor<query.win:?, f32>) -> !sg',
+         "sum -> max"):
+            "the four heads of a layer keep their order on these needles",
+        ('%mass = kvcache.score.reduce sum "select(m == 1, t * p, 0)" (m = %needle, t = %times) of %q over'
+         ' %c causal along [query.win] : (!qw, !kv, !pT, !kvcache.tensor<query.win:?, f32>) -> !sg',
+         "0 -> 1"):
+            "adds the same number to every head",
+    },
+    "duoattention": {
+        ("%most = kvcache.reduce max %z over [query] : (!sq) -> !hgq", "max -> min"): _SHIFT,
+        ('%e = kvcache.map "exp((z - m) / sqrt(d))" (z = %z, m = %most, d = %d) : (!sq, !hgq, index) -> !sq', "- -> +"):
+            _SHIFT,
+        ('%g = kvcache.map "min(1, g)" (g = %far) : (!gates) -> !gates', "1 -> 2"): "a mean of sums of probabilities is at most 1",
+    },
+}
 
 
 # ---- what the driver wrote
@@ -272,14 +320,15 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--method", required=True, choices=sorted(PROFILES))
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, a parameter")
-    parser.add_argument("--also", action="append", default=[], help="NAME=VALUE: another run with this change")
+    parser.add_argument("--also", action="append", default=[], help="NAME=VALUE,..: another run with these changes")
     parser.add_argument("--target", default=None)
     parser.add_argument("--mutate", action="store_true")
     parser.add_argument("--file", default=None, help="the method's file, for --mutate")
     parser.add_argument("--timeout", type=float, default=300)
     options = parser.parse_args()
     configurations = [dict(pair.split("=", 1) for pair in options.set)]
-    configurations += [{**configurations[0], **dict([pair.split("=", 1)])} for pair in options.also]
+    configurations += [{**configurations[0], **dict(pair.split("=", 1) for pair in change.split(","))}
+                       for change in options.also]
     model = Model(options.model)
     heldout = []
     for name in sorted(os.listdir(options.model)):
