@@ -139,12 +139,12 @@ MORE = {
         for budget in ("40", "70", "96", "150")
     ] + [(f"many-shots-{budget}", {"params": {"shots": [n for i in range(4, 150, 9) for n in (i, i + 9 - i % 4)], "window": 8},
                          "tokens": 170, "budget": budget, "group": 2, "layers": 3}) for budget in ("60", "110")
-    ] + [("decode-1", {"params": {"shots": [10, 120], "decode_ratio": 1.0}, "budget": "100"}),
-         ("decode-0.1", {"params": {"shots": [10, 60, 70, 140], "decode_ratio": 0.1, "window": 4}, "budget": "130"})],
     ] + [(f"single-tokens-{budget}", {"params": {"shots": [0, 30, *(n for i in range(30, 60, 3)
                                                                     for n in (i, i + 1, i + 1, i + 3)), 60, 61, 61, 90,
                                                            90, 91, 91, 92, 92, 120], "window": 4}, "tokens": 130, "budget": budget, "group": 2, "heads": 4,
                                       "layers": 4, "steps": 4}) for budget in ("25", "30", "55", "75")
+    ] + [("decode-1", {"params": {"shots": [10, 120], "decode_ratio": 1.0}, "budget": "100"}),
+         ("decode-0.1", {"params": {"shots": [10, 60, 70, 140], "decode_ratio": 0.1, "window": 4}, "budget": "130"})],
     "laq": [
         ("no-draft", {"params": {"lookahead": 0}, **BIG}),
         ("draft-only", {"params": {"window": 0}, **BIG}),
