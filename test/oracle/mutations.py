@@ -201,6 +201,8 @@ EQUIVALENT = {
     "dbudgetkv": {
         ("%a = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win), last(1))) : (!qw, !kvG) -> !a",
          "causal -> nothing"): "the newest row sees every entry",
+        ("%a = kvcache.score.attention %q over %kv causal stats(sum(p, over(query.win), last(1))) : (!qw, !kvG) -> !a",
+         "1 -> 2"): "the window has one row",
         ("kvcache.phase select (%e = energy : !a, %q = last_queries(1048576) : !qw, %kv = @kv : !kvG, %T = length : index, "
          "%theta = @theta : f32, %safe = @safe : index) layers(except(@skip_layers)) on(prompt_end) when(@order = \"h2o\") {",
          "1048576 -> 1048577"): "no prompt is that long",
