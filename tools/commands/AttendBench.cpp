@@ -32,6 +32,7 @@ using namespace rt;
 namespace {
 
 constexpr int64_t callsPerCopy = 3;
+constexpr int64_t leastRounds = 5; ///< of a run with a time limit
 constexpr int64_t attemptsPerCall = 5;
 constexpr double quietShare = 0.02; ///< of a call's time, waited at most, for it to count as quiet
 constexpr const char *denseName = "dense";
@@ -242,7 +243,12 @@ struct AttendBench::State {
     std::mt19937_64 generator(options.seed + 5);
     std::vector<size_t> order(entries.size());
     std::iota(order.begin(), order.end(), size_t(0));
+    auto start = std::chrono::steady_clock::now();
     for (int64_t round = -1; round < options.rounds; ++round) {
+      std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      if (options.limitSeconds > 0 && round >= leastRounds && took.count() > options.limitSeconds) {
+        break;
+      }
       std::shuffle(order.begin(), order.end(), generator);
       for (size_t number : order) {
         if (!options.cold) {

@@ -291,6 +291,7 @@ AttendTimer makeDemoTimer(MethodProvider &provider) {
   return [&provider](const std::vector<TimedMethod> &methods) -> StatusOr<AttendTimings> {
     AttendBenchOptions options;
     options.rounds = 15;
+    options.limitSeconds = 30;
     auto bench = AttendBench::create(provider, "dense", options);
     KVCACHE_RETURN_IF_ERROR(bench.status());
     AttendTimings timings;
