@@ -152,6 +152,7 @@ struct AttendBench::State {
   std::unique_ptr<BenchProbes> probes;
   std::vector<Entry> entries; ///< the baseline, its control, dense where it is neither, the methods
   size_t dense = 0, firstMethod = 0;
+  std::chrono::steady_clock::time_point start{}; ///< of the run
 
   Status add(const std::string &method, const std::map<std::string, std::string> &parameters,
              bool integerProducts) {
@@ -175,12 +176,21 @@ struct AttendBench::State {
     return Status::ok();
   }
 
+  /// Whether the run has taken longer than it should.
+  bool isLate() const {
+    std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    return options.limitSeconds > 0 && took.count() > options.limitSeconds;
+  }
+
   /// Times one call. A long call is interrupted by other work more often than a short one, so one
   /// that had to wait is repeated, a few times; else the call that waited least is taken.
   StatusOr<double> timeCall(Entry &entry, const std::vector<float> &query, Rates &rates) {
     std::vector<float> out(query.size());
     double best = 0, leastShare = std::numeric_limits<double>::infinity();
     for (int64_t attempt = 0; attempt < attemptsPerCall && leastShare > quietShare; ++attempt) {
+      if (attempt > 0 && isLate()) {
+        break;
+      }
       if (options.cold) {
         rates.read(*probes);
       }
@@ -243,10 +253,9 @@ struct AttendBench::State {
     std::mt19937_64 generator(options.seed + 5);
     std::vector<size_t> order(entries.size());
     std::iota(order.begin(), order.end(), size_t(0));
-    auto start = std::chrono::steady_clock::now();
+    start = std::chrono::steady_clock::now();
     for (int64_t round = -1; round < options.rounds; ++round) {
-      std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      if (options.limitSeconds > 0 && round >= leastRounds && took.count() > options.limitSeconds) {
+      if (round >= leastRounds && isLate()) {
         break;
       }
       std::shuffle(order.begin(), order.end(), generator);
