@@ -210,6 +210,8 @@ EQUIVALENT = {
          "(!sG, !other, !pT, !place) -> !pairs", "< -> >"): "only the newest have equal sums, and they stay in any order",
     },
     "streaming-llm": {
+        ('kvcache.state @kv : !kv when(@positions = "original")',
+         "original -> cache"): "the default state has that name and type, and one that no phase names is left out",
         ("%o = kvcache.attend %qr over %view causal : (!q, !kv) -> !o", "causal -> nothing"): _PROMPT_OUTPUTS,
     },
     "a2sf": {
