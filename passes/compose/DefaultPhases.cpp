@@ -79,15 +79,19 @@ private:
   }
   bool has(StringRef kind) { return static_cast<bool>(find(kind)); }
 
-  /// The first select phase that chooses rows: others yield what it takes.
-  PhaseOp findChooser() {
+  /// The first phase of the kind that yields `result`.
+  PhaseOp findYielding(StringRef kind, StringRef result) {
     for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
-      if (phase.hasKind("select") && phase.getNext().getValueFor("keep")) {
+      if (phase.hasKind(kind) && phase.getNext().getValueFor(result)) {
         return phase;
       }
     }
     return {};
   }
+  /// The selection that chooses rows: others yield what it takes.
+  PhaseOp findChooser() { return findYielding("select", "keep"); }
+  /// The score phase that ranks: others only set columns.
+  PhaseOp findScore() { return findYielding("score", "score"); }
 
   /// Whether a phase of the kind takes what a selection keeps.
   bool takesKeep(StringRef kind) {
@@ -97,16 +101,6 @@ private:
       }
     }
     return false;
-  }
-
-  /// The first score phase that ranks: others only set columns.
-  PhaseOp findScore() {
-    for (auto phase : method_.getBody().front().getOps<PhaseOp>()) {
-      if (phase.hasKind("score") && phase.getNext().getValueFor("score")) {
-        return phase;
-      }
-    }
-    return {};
   }
 
   /// When any phase of the kind runs; null when all run at the end of the prompt for want of a

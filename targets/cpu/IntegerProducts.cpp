@@ -35,34 +35,34 @@ Value mlir::kvcache::cpu::codeBytes(KernelBuilder &k, Value words, int64_t bits,
   return k.andi(shifted, k.splatI32(mask * 0x01010101));
 }
 
-/// Halves of words as signed 16-bit numbers: the even or the odd bytes.
-static Value evenBytes(KernelBuilder &k, Value words, bool isSigned) {
-  if (!isSigned) {
-    return k.andi(words, k.splatI32(0x00FF00FF, lanes / 2));
-  }
-  auto halves = VectorType::get({16}, k.builder().getI16Type());
-  Value eight = arith::ConstantOp::create(
-      k.builder(), k.loc(), DenseElementsAttr::get(halves, APInt(16, 8)));
-  Value shifted = arith::ShLIOp::create(k.builder(), k.loc(), k.bitcast(words, halves), eight);
-  return arith::ShRSIOp::create(k.builder(), k.loc(), shifted, eight);
+/// Eight words as their 16 halves.
+static Value halvesOf(KernelBuilder &k, Value words) {
+  return k.bitcast(words, VectorType::get({16}, k.builder().getI16Type()));
 }
-static Value oddBytes(KernelBuilder &k, Value words, bool isSigned) {
+static Value eight(KernelBuilder &k) {
   auto halves = VectorType::get({16}, k.builder().getI16Type());
-  Value eight = arith::ConstantOp::create(
-      k.builder(), k.loc(), DenseElementsAttr::get(halves, APInt(16, 8)));
-  Value source = k.bitcast(words, halves);
-  return isSigned ? Value(arith::ShRSIOp::create(k.builder(), k.loc(), source, eight))
-                  : Value(arith::ShRUIOp::create(k.builder(), k.loc(), source, eight));
+  return arith::ConstantOp::create(k.builder(), k.loc(),
+                                   DenseElementsAttr::get(halves, APInt(16, 8)));
+}
+/// The even or the odd bytes of eight words as 16-bit numbers.
+static Value unsignedBytes(KernelBuilder &k, Value words, bool odd) {
+  return odd ? Value(arith::ShRUIOp::create(k.builder(), k.loc(), halvesOf(k, words), eight(k)))
+             : halvesOf(k, k.andi(words, k.splatI32(0x00FF00FF, lanes / 2)));
+}
+static Value signedBytes(KernelBuilder &k, Value words, bool odd) {
+  Value halves = halvesOf(k, words);
+  if (!odd) {
+    halves = arith::ShLIOp::create(k.builder(), k.loc(), halves, eight(k));
+  }
+  return arith::ShRSIOp::create(k.builder(), k.loc(), halves, eight(k));
 }
 
 /// The same for 8 words, with AVX2.
 static Value addHalf(KernelBuilder &k, Value sums, Value codes, Value factors) {
-  auto halves = VectorType::get({16}, k.builder().getI16Type());
   for (bool odd : {false, true}) {
-    Value a = odd ? oddBytes(k, codes, false) : evenBytes(k, codes, false);
-    Value b = odd ? oddBytes(k, factors, true) : evenBytes(k, factors, true);
-    Value products = k.callIntrinsic("llvm.x86.avx2.pmadd.wd", k.vec(k.i32Type(), 8),
-                                     {k.bitcast(a, halves), k.bitcast(b, halves)});
+    Value products =
+        k.callIntrinsic("llvm.x86.avx2.pmadd.wd", k.vec(k.i32Type(), 8),
+                        {unsignedBytes(k, codes, odd), signedBytes(k, factors, odd)});
     sums = k.add(sums, products);
   }
   return sums;

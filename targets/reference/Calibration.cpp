@@ -80,9 +80,7 @@ Status ReferenceExecution::calibrateSequence(size_t source,
     event.states = &states;
     event.requests = &tables;
     Interpreter in(geometry());
-    KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
-    SmallVector<Value> wanted(next.getValues());
-    KVCACHE_RETURN_IF_ERROR(in.evaluate(phase.getBlock(), wanted));
+    KVCACHE_RETURN_IF_ERROR(evaluateYields(phase, event, in));
     for (auto [name, value] : llvm::zip_equal(next.getNames(), next.getValues())) {
       Sums &sums = sums_[cast<StringAttr>(name).getValue().str()];
       sums.layers.resize(layers.size());
@@ -127,10 +125,8 @@ Status ReferenceExecution::calibrateOnRows(PhaseOp phase, int64_t layer) {
 Status ReferenceExecution::makeArtefacts(PhaseOp phase, const PhaseEvent &event, int64_t first,
                                          int64_t end) {
   Interpreter in(geometry());
-  KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
+  KVCACHE_RETURN_IF_ERROR(evaluateYields(phase, event, in));
   NextOp next = phase.getNext();
-  SmallVector<Value> wanted(next.getValues());
-  KVCACHE_RETURN_IF_ERROR(in.evaluate(phase.getBlock(), wanted));
   for (auto [name, value] : llvm::zip_equal(next.getNames(), next.getValues())) {
     auto symbol = dyn_cast<FlatSymbolRefAttr>(name);
     for (int64_t layer = first; symbol && layer < end; ++layer) {

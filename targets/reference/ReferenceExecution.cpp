@@ -266,13 +266,17 @@ bool ReferenceExecution::isDue(PhaseOp phase, StringRef event, bool dueBefore,
   });
 }
 
+Status ReferenceExecution::evaluateYields(PhaseOp phase, const PhaseEvent &event,
+                                          Interpreter &in) const {
+  KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
+  return in.evaluate(phase.getBlock(), SmallVector<Value>(phase.getNext().getValues()));
+}
+
 Status ReferenceExecution::runPhase(PhaseOp phase, PhaseEvent &event, LayerState &state,
                                     bool atPromptEnd) {
   Interpreter in(geometry());
-  KVCACHE_RETURN_IF_ERROR(bindArguments(*method_, phase, event, in));
+  KVCACHE_RETURN_IF_ERROR(evaluateYields(phase, event, in));
   NextOp next = phase.getNext();
-  SmallVector<Value> wanted(next.getValues());
-  KVCACHE_RETURN_IF_ERROR(in.evaluate(phase.getBlock(), wanted));
   for (auto [name, value] : llvm::zip_equal(next.getNames(), next.getValues())) {
     if (auto symbol = dyn_cast<FlatSymbolRefAttr>(name)) {
       state.states[symbol.getValue().str()] = in.valueOf(value);

@@ -100,6 +100,8 @@ private:
   /// Runs a phase of model scope on what `layers` have; gives each its part of what it yields.
   Status runModelPhase(PhaseOp phase, PhaseEvent &all, std::vector<PhaseEvent> &layers);
   bool isDue(PhaseOp phase, StringRef event, bool dueBefore, const PhaseEvent &given) const;
+  /// Binds the arguments of a phase and computes what it yields: values of `in`.
+  Status evaluateYields(PhaseOp phase, const PhaseEvent &event, Interpreter &in) const;
   Status runPhase(PhaseOp phase, PhaseEvent &event, LayerState &state, bool atPromptEnd);
   Status endEvent(StringRef event, const std::vector<rt::Sequence *> &sequences);
   Status commit(int64_t layer, LayerState &state) const;

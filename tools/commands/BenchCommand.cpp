@@ -21,13 +21,15 @@ namespace {
 
 Json jsonOf(const std::optional<double> &value) { return value ? Json(*value) : Json(nullptr); }
 
+const char *productsOf(const AttendMeasurement &m) { return m.integerProducts ? "int16" : "f32"; }
+
 /// The JSON row of a measurement.
 Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &baseline,
            const AttendBenchOptions &o) {
   return {{"kernel", "attend " + m.method},
           {"format_k", m.bitsK},
           {"format_v", m.bitsV},
-          {"products", m.integerProducts ? "int16" : "f32"},
+          {"products", productsOf(m)},
           {"tokens", o.tokens},
           {"kept_tokens", m.rows},
           {"batch", o.batch},
@@ -75,7 +77,7 @@ void printHeader() {
 void printRow(const AttendMeasurement &m) {
   fmt::print("{:<20} {:<8} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
              "{:>8.1e}\n",
-             m.method, m.integerProducts ? "int16" : "f32", m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
+             m.method, productsOf(m), m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
              m.ratio.median, fmt::format("[{:.2f}, {:.2f}]", m.ratio.low, m.ratio.high), m.verdict,
              static_cast<double>(m.needBytes) / m.seconds.median / 1e9, m.bounds.tightest(),
              m.bounds.tightestSeconds() / m.seconds.median, m.maxError);

@@ -110,7 +110,7 @@ public:
     KVCACHE_RETURN_IF_ERROR(settings.status());
     StatusOr<CompileResult> compiled =
         provider_.compile({arguments_.method, *settings, *geometry, isas_, emit_, arguments_.target,
-                           arguments_.products == "int16"});
+                           arguments_.integerProducts()});
     KVCACHE_RETURN_IF_ERROR(compiled.status());
     Status fused = addInfos(*compiled, report);
     KVCACHE_RETURN_IF_ERROR(fused);
@@ -198,7 +198,7 @@ private:
       request.method = arguments_.method;
       request.parameters = settings;
       request.geometry = geometry;
-      request.integerProducts = arguments_.products == "int16";
+      request.integerProducts = arguments_.integerProducts();
       KVCACHE_RETURN_IF_ERROR(recordCases(
           provider_, request, [this](rt::Execution &execution) { return calibrated(execution); },
           *compiled.executable));

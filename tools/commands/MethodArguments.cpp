@@ -73,7 +73,7 @@ StatusOr<MethodRequest> makeRequest(const MethodArguments &arguments,
                                     const MethodProvider &provider, const rt::Geometry &geometry,
                                     const std::map<std::string, std::string> &inherited) {
   KVCACHE_RETURN_IF_ERROR(checkTarget(provider, arguments.target));
-  if (arguments.products != "f32" && arguments.target == "reference") {
+  if (arguments.integerProducts() && arguments.target == "reference") {
     return Status::badInput("--products " + arguments.products +
                             ": the reference computes in double, expected --target cpu");
   }
@@ -86,7 +86,7 @@ StatusOr<MethodRequest> makeRequest(const MethodArguments &arguments,
   request.geometry = geometry;
   request.target = arguments.target;
   request.requireFused = arguments.requireFused;
-  request.integerProducts = arguments.products == "int16";
+  request.integerProducts = arguments.integerProducts();
   return request;
 }
 

@@ -20,7 +20,10 @@ struct MethodArguments {
   std::vector<std::string> settings; ///< --set NAME=VALUE
   std::string target = "cpu";
   bool requireFused = false;
-  std::string products = "f32"; ///< f32 | int16: MethodRequest::integerProducts
+  std::string products = "f32"; ///< f32 | int16
+
+  /// What `products` asks for: MethodRequest::integerProducts.
+  bool integerProducts() const { return products == "int16"; }
 
   /// METHOD, --set, --target, --require-fused, --products.
   void declare(CLI::App &app, const MethodProvider &provider);

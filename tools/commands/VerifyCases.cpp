@@ -118,7 +118,7 @@ Status verifyGroup(MethodProvider &provider, const MethodArguments &arguments,
                     shape.spec,
                     group.group,
                     compareCase(*others[i], **file, shape.spec, *expected,
-                                outputTolerance(geometry.act, arguments.products == "int16"))};
+                                outputTolerance(geometry.act, arguments.integerProducts()))};
       if (status.isOk() && !row.comparison.status.isOk()) {
         status = Status::checkFailed("case '" + row.shape + "' (G=" + std::to_string(group.group) +
                                      ", " + row.act + ") on " + row.target + ": " +
