@@ -179,8 +179,7 @@ LogicalResult expectAxes(Operation *op, const Twine &what, ArrayRef<AxisAttr> ex
                                          << other.getName() << "'" << remedy(axis.getKind());
       }
     }
-    return Mismatch(op, what, found)
-           << "axis '" << axis.getName() << "', got axes " << str(found);
+    return Mismatch(op, what, found) << "axis '" << axis.getName() << "', got axes " << str(found);
   }
   for (AxisAttr axis : found) {
     if (!findAxis(expected, axis.getName())) {

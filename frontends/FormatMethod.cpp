@@ -16,9 +16,10 @@ constexpr unsigned defaultGroup = 32;
 constexpr unsigned largestNumber = 1u << 20; ///< keeps every product of sizes in range
 
 llvm::Error unknownFormat(StringRef format) {
-  return llvm::createStringError("unknown format '" + format +
-                                 "': expected f32, f16, bf16, or int and 2, 3, 4 or 8 bits, then g or t and the "
-                                 "size of a group: int4, int4g64, int2t32");
+  return llvm::createStringError(
+      "unknown format '" + format +
+      "': expected f32, f16, bf16, or int and 2, 3, 4 or 8 bits, then g or t and the "
+      "size of a group: int4, int4g64, int2t32");
 }
 
 /// The storage term that `format` stands for.
@@ -40,7 +41,8 @@ llvm::Expected<std::string> storageTerm(StringRef format) {
     return unknownFormat(format);
   }
   StringRef axis = ofTokens ? "token" : "channel";
-  std::string term = llvm::formatv("affine<{0}, tile({1}:{2}), min_f16, scale_f16, lsb({1})>", bits, axis, group);
+  std::string term =
+      llvm::formatv("affine<{0}, tile({1}:{2}), min_f16, scale_f16, lsb({1})>", bits, axis, group);
   return ofTokens ? llvm::formatv("recent<{0}, keep(0), block({1})>", term, group).str() : term;
 }
 

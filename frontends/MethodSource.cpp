@@ -62,7 +62,8 @@ private:
 
   LogicalResult unknown(StringRef name) {
     InFlightDiagnostic diagnostic = emitError(UnknownLoc::get(&context_)); // a name has no place
-    diagnostic << "unknown method '" << name << "': expected a .mlir file, formats such as store:int8/int4, or one of ";
+    diagnostic << "unknown method '" << name
+               << "': expected a .mlir file, formats such as store:int8/int4, or one of ";
     llvm::interleaveComma(shipped(), diagnostic,
                           [&](const MethodText &text) { diagnostic << text.name; });
     const MethodText *nearest = nullptr;
@@ -111,9 +112,11 @@ private:
   /// A method made of names of formats, `store:..`.
   LogicalResult addFormats(StringRef source) {
     std::string symbol;
-    llvm::Expected<std::string> text = formatMethodText(source.drop_front(formatPrefix.size()), symbol);
+    llvm::Expected<std::string> text =
+        formatMethodText(source.drop_front(formatPrefix.size()), symbol);
     if (!text) {
-      return emitError(UnknownLoc::get(&context_)) << source << ": " << llvm::toString(text.takeError());
+      return emitError(UnknownLoc::get(&context_))
+             << source << ": " << llvm::toString(text.takeError());
     }
     loaded_.parts.push_back(symbol);
     if (loaded_.module->lookupSymbol(symbol)) {

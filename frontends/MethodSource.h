@@ -31,10 +31,10 @@ std::vector<std::string> shippedMethodNames();
 StringRef shippedMethodText(StringRef name);
 
 /// Loads `source`: the name of a shipped method, a .mlir file (holding one method, or a compose
-/// op), formats (FormatMethod.h), or several of these joined by '+'. `overrides` are parameter values by name; only those of
-/// `method` parameters matter here. Loads the dialects it needs into `context`. On failure one
-/// diagnostic has been emitted on the context: an unknown name, an unreadable file, or malformed IR
-/// with its file and line.
+/// op), formats (FormatMethod.h), or several of these joined by '+'. `overrides` are parameter
+/// values by name; only those of `method` parameters matter here. Loads the dialects it needs into
+/// `context`. On failure one diagnostic has been emitted on the context: an unknown name, an
+/// unreadable file, or malformed IR with its file and line.
 FailureOr<LoadedMethods> loadMethods(MLIRContext &context, StringRef source,
                                      const std::map<std::string, std::string> &overrides = {});
 

@@ -19,8 +19,8 @@ class ExecutableOp;
 /// message can hold.
 LogicalResult exportExecutable(ExecutableOp executable, ::kvcache::proto::Executable &to);
 
-/// A module with the one executable that `from` describes, verified. Emits a diagnostic at `source`,
-/// where all ops are, when the message refers to what is not there.
+/// A module with the one executable that `from` describes, verified. Emits a diagnostic at
+/// `source`, where all ops are, when the message refers to what is not there.
 FailureOr<OwningOpRef<ModuleOp>> importExecutable(Location source,
                                                   const ::kvcache::proto::Executable &from);
 

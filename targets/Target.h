@@ -21,8 +21,8 @@ struct TargetOptions {
       isas;                ///< instruction sets by the target's names for them; empty: all it makes
   std::string wantStage;   ///< fill Artifact::stageIr: "planned", "scheduled", "kernels" or none
   bool wantLlvmIr = false; ///< fill Artifact::llvmIr, of the first instruction set
-  bool wantAssembly = false;  ///< fill Artifact::assembly
-  bool captureScores = false; ///< `load`: keep what selections ranked
+  bool wantAssembly = false;    ///< fill Artifact::assembly
+  bool captureScores = false;   ///< `load`: keep what selections ranked
   bool integerProducts = false; ///< attention multiplies codes in integers where it can
 };
 

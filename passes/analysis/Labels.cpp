@@ -72,8 +72,8 @@ Facts factsOf(MethodOp method) {
       }
     });
     if (ends) {
-      for (auto [binding, argument] :
-           llvm::zip_equal(phase.getBindings().getAsRange<BindingAttr>(), phase.getBlock().getArguments())) {
+      for (auto [binding, argument] : llvm::zip_equal(phase.getBindings().getAsRange<BindingAttr>(),
+                                                      phase.getBlock().getArguments())) {
         bool queries = binding.getRole() == "last_queries" || binding.getRole() == "draft_queries";
         facts.queriesAtEnd = facts.queriesAtEnd || (queries && !argument.use_empty());
       }

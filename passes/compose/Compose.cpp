@@ -118,10 +118,9 @@ public:
   /// part does not know may have other rows.
   LogicalResult checkSelectedStates() {
     auto chooser = filled_.find(filled_.count("select") ? "select" : "score");
-    bool ownCompress = llvm::any_of(
-        target_.getBody().front().getOps<PhaseOp>(), [](PhaseOp phase) {
-          return phase.hasKind("compress") && phase.getArgumentFor("keep");
-        });
+    bool ownCompress = llvm::any_of(target_.getBody().front().getOps<PhaseOp>(), [](PhaseOp phase) {
+      return phase.hasKind("compress") && phase.getArgumentFor("keep");
+    });
     if (chooser == filled_.end() || ownCompress) {
       return success();
     }
@@ -289,8 +288,8 @@ LogicalResult checkParameters(MethodOp part, MethodOp target) {
     auto known = cast<ParamOp>(SymbolTable::lookupSymbolIn(target, param.getSymName()));
     std::string reason;
     bool same = meaningOf(known) == meaningOf(param);
-    if (same && (known.getIsMethod() || known.isExpression() ||
-                 param.allows(known.getValue(), reason))) {
+    if (same &&
+        (known.getIsMethod() || known.isExpression() || param.allows(known.getValue(), reason))) {
       continue;
     }
     InFlightDiagnostic error = param.emitError();

@@ -23,10 +23,12 @@ bool addsRows(PhaseOp phase, StateOp state) {
     return false;
   }
   bool ofEvent = phase.hasKind("prefill") || phase.hasKind("decode");
-  return ofEvent || phase.walk([&](AppendOp append) {
-                           return append.getType() == state.getType() ? WalkResult::interrupt()
-                                                                      : WalkResult::advance();
-                         }).wasInterrupted();
+  return ofEvent || phase
+                        .walk([&](AppendOp append) {
+                          return append.getType() == state.getType() ? WalkResult::interrupt()
+                                                                     : WalkResult::advance();
+                        })
+                        .wasInterrupted();
 }
 
 /// `'decode' adds rows to '@raw'`: where rows of an event go.
@@ -50,9 +52,8 @@ LogicalResult checkStates(MethodOp method) {
         llvm::any_of(phases, [&](PhaseOp phase) { return addsRows(phase, state); })) {
       continue;
     }
-    InFlightDiagnostic error = state.emitError()
-                               << "state '@" << state.getSymName()
-                               << "' stays empty: no phase adds rows to it";
+    InFlightDiagnostic error = state.emitError() << "state '@" << state.getSymName()
+                                                 << "' stays empty: no phase adds rows to it";
     noteWhereRowsGo(error, method);
     return error;
   }
@@ -70,10 +71,10 @@ LogicalResult checkRows(MethodOp method) {
     for (BindingAttr binding : phase.getBindings().getAsRange<BindingAttr>()) {
       StringRef role = binding.getRole();
       if (endsEvent(kind) && llvm::is_contained({"query", "key", "value", "pos", "ids"}, role)) {
-        return phase.emitError()
-               << "'" << role << "': a phase '" << kind
-               << "' runs when the rows of the event have gone by; expected "
-               << (role == "query" ? "last_queries(n)" : "a column of a cache, set in prefill");
+        return phase.emitError() << "'" << role << "': a phase '" << kind
+                                 << "' runs when the rows of the event have gone by; expected "
+                                 << (role == "query" ? "last_queries(n)"
+                                                     : "a column of a cache, set in prefill");
       }
     }
   }
@@ -93,8 +94,7 @@ LogicalResult checkResults(MethodOp method) {
   for (PhaseOp phase : phases) {
     StringRef kind = cast<StringAttr>(phase.getKinds()[0]).getValue();
     ArrayAttr names = phase.getNext().getNames();
-    if (!endsEvent(kind) || names.empty() ||
-        llvm::any_of(names, [&](Attribute name) {
+    if (!endsEvent(kind) || names.empty() || llvm::any_of(names, [&](Attribute name) {
           auto word = dyn_cast<StringAttr>(name);
           return !word || taken.contains(word.getValue());
         })) {

@@ -320,7 +320,9 @@ void decompose(SelectTopkOp op) {
 
 template <typename... Ops>
 struct OpList {
-  static void decomposeEach(Operation *root) { (root->walk([](Ops op) { decompose(op); }), ...); }
+  static void decomposeEach(Operation *root) {
+    (root->walk([](Ops op) { decompose(op); }), ...);
+  }
   static bool contains(Operation *op) { return isa<Ops...>(op); }
 };
 

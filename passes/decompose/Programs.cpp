@@ -123,7 +123,7 @@ private:
       if (!known && !isEventRole(role)) {
         return phase.emitError() << "phase needs '" << role
                                  << "', which no earlier phase of the event yields; expected one "
-                               << "with the same trigger that does";
+                                 << "with the same trigger that does";
       }
     }
     if (binding.getSymbol()) {
@@ -358,12 +358,12 @@ LogicalResult formPromptEnd(MethodOp method) {
   return formEvent(method, "prompt_end", end.after, toLayer);
 }
 
-/// A program for what sees all rows at once, one for each phase that sees sequences, and one for what
-/// sees the means of all layers.
+/// A program for what sees all rows at once, one for each phase that sees sequences, and one for
+/// what sees the means of all layers.
 LogicalResult formCalibration(MethodOp method, ArrayRef<PhaseOp> phases) {
   SmallVector<PhaseOp> ofRows, ofSequences, ofModel;
   for (PhaseOp phase : phases) {
-    (phase.getModelScope()           ? ofModel
+    (phase.getModelScope()                 ? ofModel
      : calibrationSource(phase) != nullptr ? ofSequences
                                            : ofRows)
         .push_back(phase);

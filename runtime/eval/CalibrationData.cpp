@@ -43,8 +43,8 @@ CalibrationSequence drawRepeat(const TaskMaterial &material, Random &random, int
   }
   std::vector<int32_t> ids(known.begin(), known.end()), once;
   for (int64_t i = 0; i < period; ++i) {
-    once.push_back(ids[static_cast<size_t>(
-        random.between(0, static_cast<int64_t>(ids.size()) - 1))]);
+    once.push_back(
+        ids[static_cast<size_t>(random.between(0, static_cast<int64_t>(ids.size()) - 1))]);
   }
   CalibrationSequence sequence{{byteLevelBegin}, {}};
   for (int64_t i = 0; i < times; ++i) {
@@ -54,8 +54,8 @@ CalibrationSequence drawRepeat(const TaskMaterial &material, Random &random, int
 }
 
 /// A prompt of `tokens` tokens that asks for a key; the needle is the line that states it.
-StatusOr<CalibrationSequence> drawNeedle(const TaskMaterial &material, int64_t tokens, uint64_t seed,
-                                         int64_t index) {
+StatusOr<CalibrationSequence> drawNeedle(const TaskMaterial &material, int64_t tokens,
+                                         uint64_t seed, int64_t index) {
   // The length of the question does not depend on the sample.
   const int64_t asked = static_cast<int64_t>(std::string(passkeyQuestion).size());
   StatusOr<Sample> sample = makeSample(material, Task::Passkey, tokens - asked, seed, index);
@@ -64,7 +64,8 @@ StatusOr<CalibrationSequence> drawNeedle(const TaskMaterial &material, int64_t t
   CalibrationSequence sequence{sample->context, {}};
   sequence.tokens.insert(sequence.tokens.end(), question.question.begin(), question.question.end());
   std::string key(question.answer.begin(), question.answer.end()), line = passkeyLine(key);
-  auto first = std::search(sequence.tokens.begin(), sequence.tokens.end(), line.begin(), line.end());
+  auto first =
+      std::search(sequence.tokens.begin(), sequence.tokens.end(), line.begin(), line.end());
   if (first == sequence.tokens.end()) {
     return Status::internal("a prompt does not hold its needle");
   }
@@ -118,9 +119,8 @@ Status answerNeedle(Decoder &decoder, Execution &dense, CalibrationSequence &seq
 
 } // namespace
 
-StatusOr<std::vector<CalibrationSequence>> drawSequences(const TaskMaterial &material,
-                                                         const CalibrationSource &source,
-                                                         uint64_t seed) {
+StatusOr<std::vector<CalibrationSequence>>
+drawSequences(const TaskMaterial &material, const CalibrationSource &source, uint64_t seed) {
   TaskMaterial kept = material; // filler of needles, too, is text kept for calibration
   kept.evaluation = material.calibration;
   std::vector<CalibrationSequence> sequences;
@@ -138,7 +138,8 @@ StatusOr<std::vector<CalibrationSequence>> drawSequences(const TaskMaterial &mat
     StatusOr<CalibrationSequence> drawn = needle ? drawNeedle(kept, source.size, seed, i)
                                                  : drawTextSequence(kept, random, source.size);
     if (!drawn.isOk()) {
-      return Status(drawn.status().code(), describeSource(source) + ": " + drawn.status().message());
+      return Status(drawn.status().code(),
+                    describeSource(source) + ": " + drawn.status().message());
     }
     sequences.push_back(std::move(*drawn));
   }
@@ -160,8 +161,7 @@ StatusOr<std::vector<CalibrationSequence>> calibrateOnSequences(Decoder &decoder
       }
       StatusOr<PromptRecording> recording = recordSequence(decoder, dense, sequence.tokens);
       KVCACHE_RETURN_IF_ERROR(recording.status());
-      KVCACHE_RETURN_IF_ERROR(
-          calibrateSequence(*recording, number, sequence.tables, method));
+      KVCACHE_RETURN_IF_ERROR(calibrateSequence(*recording, number, sequence.tables, method));
       fed.push_back(std::move(sequence));
     }
   }
@@ -170,7 +170,8 @@ StatusOr<std::vector<CalibrationSequence>> calibrateOnSequences(Decoder &decoder
 }
 
 std::string describeSource(const CalibrationSource &source) {
-  return source.name + "(" + std::to_string(source.count) + ", " + std::to_string(source.size) + ")";
+  return source.name + "(" + std::to_string(source.count) + ", " + std::to_string(source.size) +
+         ")";
 }
 
 std::string describeSources(const Execution &method) {

@@ -21,9 +21,8 @@ struct CalibrationSequence {
 
 /// The prompts of a source; those of a needle still without its answer, so that `produced` is -1
 /// throughout. Bad input when a text is too short.
-StatusOr<std::vector<CalibrationSequence>> drawSequences(const TaskMaterial &material,
-                                                         const CalibrationSource &source,
-                                                         uint64_t seed);
+StatusOr<std::vector<CalibrationSequence>>
+drawSequences(const TaskMaterial &material, const CalibrationSource &source, uint64_t seed);
 
 /// Feeds the sequences of all sources of `method`, prefilled with `dense`, and finishes the
 /// calibration. Returns what was fed, source after source.

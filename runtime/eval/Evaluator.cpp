@@ -309,7 +309,8 @@ Status calibrateMethods(Decoder &decoder, Execution &dense, const TaskMaterial &
   for (EvalMethod &method : methods) {
     if (!method.execution->calibrationSources().empty() && method.artefacts.empty()) {
       KVCACHE_RETURN_IF_ERROR(
-          calibrateOnSequences(decoder, dense, material, calibrationSeed, *method.execution).status());
+          calibrateOnSequences(decoder, dense, material, calibrationSeed, *method.execution)
+              .status());
       method.calibratedOn = sampledCalibration;
     } else if (method.execution->needsCalibration()) {
       waiting.push_back(&method);

@@ -127,8 +127,7 @@ Draft Maker::passkey() {
   std::string key = std::to_string(random_.between(10000, 99999));
   std::string line = "\n" + passkeyLine(key) + "\n";
   std::vector<int64_t> parts = partition(room(line.size()), 2);
-  return {filler(parts[0]) + line + filler(parts[1]),
-          {{passkeyQuestion, key}}};
+  return {filler(parts[0]) + line + filler(parts[1]), {{passkeyQuestion, key}}};
 }
 
 /// Names like `K3` with their values; `aliases`: about half of those after the first are the name

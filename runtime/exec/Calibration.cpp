@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Making artefacts: the rows of each layer are collected, then its CALIBRATE programs run once on
-// all of them; those with a source run on each sequence as it comes, and CALIBRATE_MODEL on the means
-// of what they made. Sequences keep the artefacts they were created with.
+// all of them; those with a source run on each sequence as it comes, and CALIBRATE_MODEL on the
+// means of what they made. Sequences keep the artefacts they were created with.
 
 #include "runtime/exec/Executor.h"
 #include "runtime/io/Half.h"
@@ -177,8 +177,8 @@ Status CompiledExecution::calibrateModel(Artefacts &made) {
       continue;
     }
     void *data = nullptr;
-    KVCACHE_RETURN_IF_ERROR(means[t].bind(tensors()[t].name, sums.extents, sizeof(float),
-                                          geometry().layers, -1, data));
+    KVCACHE_RETURN_IF_ERROR(
+        means[t].bind(tensors()[t].name, sums.extents, sizeof(float), geometry().layers, -1, data));
     auto *to = static_cast<float *>(data);
     for (size_t i = 0; i < sums.values.size(); ++i) {
       to[i] = static_cast<float>(sums.values[i] / static_cast<double>(sums.sequences));

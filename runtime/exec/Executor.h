@@ -144,8 +144,8 @@ private:
   std::shared_ptr<const Artefacts> artefacts_;
   std::vector<CalibrationRows> calibration_;
   std::vector<CalibrationSums> sums_; ///< by tensor number
-  bool usesIds_ = false;       ///< a program reads the token ids of its rows
-  bool stepsLookBack_ = false; ///< a program of a decode step reads the last queries
+  bool usesIds_ = false;              ///< a program reads the token ids of its rows
+  bool stepsLookBack_ = false;        ///< a program of a decode step reads the last queries
   Batch batch_;
   std::vector<RunItem> items_;
   std::vector<CarriedTensors> carried_; ///< of `batch_`, while the end of a prompt is planned

@@ -93,7 +93,8 @@ std::vector<std::string> LoadedExecutable::requests() const {
   std::set<std::string> names;
   for (const auto &program : programs_) {
     for (const LoadedBuffer &b : program->buffers) {
-      if (isRequest(b.role) && program->source.empty()) { // those of a source come with its sequences
+      if (isRequest(b.role) &&
+          program->source.empty()) { // those of a source come with its sequences
         names.insert(b.name);
       }
     }

@@ -72,7 +72,8 @@ struct LoadedProgram {
   proto::Program::Kind kind = proto::Program::PREFILL;
   int32_t slots = 0;
   int64_t chunkRows = 0; ///< prefill, ingest: rows at a time, 0: all
-  std::string source;    ///< calibrate: which sequences it sees one at a time; empty: all rows of texts
+  std::string
+      source; ///< calibrate: which sequences it sees one at a time; empty: all rows of texts
   std::vector<int64_t> sizes; ///< of the source: CalibrationSource::count and ::size
   std::vector<proto::SlotBinding> bindings;
   std::vector<LoadedBuffer> buffers;

@@ -65,9 +65,10 @@ Tensor unite(const Tensor &a, const Tensor &b, const std::string &instance);
 StatusOr<Tensor> expand(const Tensor &blocks, int64_t size, const std::vector<int64_t> &lengths,
                         const std::string &instance);
 
-/// Items along `along` by descending f32 score, the lowest position first on ties: each whose size is at most what those
-/// taken before leave of the total is taken; positions ascend. A size for each point of the scores, a total for each
-/// leading point (or one); both count as at least 0. Fails on a score that is not a number.
+/// Items along `along` by descending f32 score, the lowest position first on ties: each whose size
+/// is at most what those taken before leave of the total is taken; positions ascend. A size for
+/// each point of the scores, a total for each leading point (or one); both count as at least 0.
+/// Fails on a score that is not a number.
 StatusOr<Tensor> fit(const Tensor &s, const std::string &along, const std::vector<int64_t> &sizes,
                      const std::vector<int64_t> &totals, const std::string &instance);
 

@@ -71,7 +71,8 @@ std::unique_ptr<AttendValueLeaf> makeWordValueLeaf(AttendContext &ctx, SegmentAc
 void orderWordSums(KernelBuilder &k, const ::kvcache::abi::ColumnLayout &column, Value memref,
                    int64_t from, int64_t to);
 
-/// The same with integer products, where the spec has them: the same words of sums, in an order of their own.
+/// The same with integer products, where the spec has them: the same words of sums, in an order of
+/// their own.
 bool weighsInBytes(const AttendSpec &spec, const ::kvcache::abi::ColumnLayout &column);
 std::unique_ptr<AttendValueLeaf> makeWordByteLeaf(AttendContext &ctx, SegmentAccess segment,
                                                   int64_t offset);

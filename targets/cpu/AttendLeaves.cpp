@@ -57,9 +57,9 @@ int64_t AttendSpec::partialWidth() const {
 static std::string whyNotRows(const AttendSpec &spec, const ColumnLayout &layout, bool narrower) {
   int64_t heads = spec.headsOfRow(), width = heads * spec.headDim;
   if (layout.width != width && !(narrower && layout.width % heads == 0)) {
-    std::string of = heads > 1 ? " (" + std::to_string(heads) + " heads of " +
-                                     std::to_string(spec.headDim) + ")"
-                               : "";
+    std::string of =
+        heads > 1 ? " (" + std::to_string(heads) + " heads of " + std::to_string(spec.headDim) + ")"
+                  : "";
     return "expected " + std::to_string(width) + " values per row of K and V" + of + ", got " +
            std::to_string(layout.width);
   }
@@ -104,8 +104,7 @@ Value mlir::kvcache::cpu::storeHeadOf(KernelBuilder &k, const AttendSpec &spec, 
 SegmentAccess mlir::kvcache::cpu::attendSegment(StoreAccess &store, const AttendSpec &spec,
                                                 int64_t column, SegmentKind kind, Value kvHead) {
   const ColumnLayout &layout = spec.columns[static_cast<size_t>(column)];
-  SegmentAccess segment =
-      store.segment(column, kind, storeHeadOf(store.kernel(), spec, kvHead));
+  SegmentAccess segment = store.segment(column, kind, storeHeadOf(store.kernel(), spec, kvHead));
   bool coefficients = kind == SegmentKind::Coded && layout.rank > 0;
   return spec.sharesRows && !coefficients
              ? store.part(segment, kvHead, layout.width / spec.headsOfRow())

@@ -106,8 +106,8 @@ LogicalResult ReduceEmitter::emit(ArrayRef<std::string> names) {
     transposed_ = attendScratch(k_, attendTile * spec_.paddedKeyDim());
     clearScratch(k_, tile_, attendTile * spec_.paddedKeyDim());
   }
-  k_.forLoop(k_.mul(coordinates[1], attendTile), store_.rows(storeHead_), k_.mul(blocks, attendTile),
-             [&](Value tileStart) { emitTile(tileStart); });
+  k_.forLoop(k_.mul(coordinates[1], attendTile), store_.rows(storeHead_),
+             k_.mul(blocks, attendTile), [&](Value tileStart) { emitTile(tileStart); });
   return failure(nest_.failed());
 }
 

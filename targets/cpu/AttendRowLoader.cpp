@@ -114,8 +114,7 @@ mlir::kvcache::cpu::makeRopeLoader(AttendContext &ctx, SegmentAccess segment, in
   return std::make_unique<RopeLoader>(ctx, segment, width);
 }
 
-std::unique_ptr<AttendRowLoader> mlir::kvcache::cpu::makeCodesLoader(AttendContext &ctx,
-                                                                     SegmentAccess segment,
-                                                                     int64_t width) {
+std::unique_ptr<AttendRowLoader>
+mlir::kvcache::cpu::makeCodesLoader(AttendContext &ctx, SegmentAccess segment, int64_t width) {
   return std::make_unique<CodesLoader>(ctx, segment, width, channelChunks(width));
 }

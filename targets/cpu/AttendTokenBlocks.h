@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Affine codes tiled over tokens: how leaves walk blocks of rows, and where words, scales and zeros of
-// a block lie.
+// Affine codes tiled over tokens: how leaves walk blocks of rows, and where words, scales and zeros
+// of a block lie.
 //
 // Invariant: segments of such columns and tiles of 64 rows begin at whole words, so a word is used
 // as a whole or not at all.
@@ -49,7 +49,8 @@ protected:
   /// Scales and zeros of the block of `row` in the next page; the loops over codes ask for the
   /// codes as they go, because many requests at once are dropped.
   void prefetchTerms(Value row, Value next) {
-    for (::kvcache::abi::PlaneRole role : {::kvcache::abi::PlaneRole::Scales, ::kvcache::abi::PlaneRole::Zeros}) {
+    for (::kvcache::abi::PlaneRole role :
+         {::kvcache::abi::PlaneRole::Scales, ::kvcache::abi::PlaneRole::Zeros}) {
       if (const ::kvcache::abi::PlaneLayout *plane = segment_.layout->plane(role)) {
         prefetchBytes(ctx_, ctx_.store.unit(segment_, role, row, next), plane->bytesPerUnit);
       }

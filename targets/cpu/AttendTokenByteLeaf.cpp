@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Keys tiled over tokens, multiplied in integers. The query times the scales of a block of rows becomes
-// fixed-point numbers once per block. Words of 16 channels hold neighbouring rows in their bytes;
-// brought into groups of four channels, a byte product adds up channels of one row.
+// Keys tiled over tokens, multiplied in integers. The query times the scales of a block of rows
+// becomes fixed-point numbers once per block. Words of 16 channels hold neighbouring rows in their
+// bytes; brought into groups of four channels, a byte product adds up channels of one row.
 //
 // Invariant: rows at or behind the last one come from its last word and count for nothing.
 
@@ -68,16 +68,16 @@ private:
     }
   }
 
-  /// factors_[chunk][high, low], lane 4 i + b for every b: channels 4 i to 4 i + 3 of the chunk as fixed-point numbers.
+  /// factors_[chunk][high, low], lane 4 i + b for every b: channels 4 i to 4 i + 3 of the chunk as
+  /// fixed-point numbers.
   void storeFactors(int64_t head, Value largest) {
     Value isZero = k_.eq(largest, k_.f32(0));
-    Value factor = k_.broadcast(
-        k_.div(k_.f32(fixedPointLimit), k_.select(isZero, k_.f32(1), largest)));
+    Value factor =
+        k_.broadcast(k_.div(k_.f32(fixedPointLimit), k_.select(isZero, k_.f32(1), largest)));
     k_.store(k_.mul(largest, k_.f32(1.0 / static_cast<double>(fixedPointLimit))), scales_,
              k_.index(head));
     for (const ChannelChunk &chunk : channelChunks(column_.width)) {
-      Value scaled =
-          k_.loadVector(scaled_, k_.index(head * ctx_.spec.paddedDim() + chunk.start));
+      Value scaled = k_.loadVector(scaled_, k_.index(head * ctx_.spec.paddedDim() + chunk.start));
       auto bytes = VectorType::get({2 * lanes}, k_.builder().getI8Type());
       Value numbers = k_.bitcast(fixedPointBytes(k_, scaled, factor), bytes);
       for (int64_t low = 0; low < 2; ++low) {
@@ -117,7 +117,8 @@ private:
     for (const ChannelChunk &chunk : channelChunks(column_.width)) {
       for (int64_t i = 0; i < wordRows; ++i) {
         if (nextPage) {
-          prefetchBytes(ctx_, k_.add(wordRow(k_.add(row, i * perWord_), nextPage), chunk.start * 4), 64);
+          prefetchBytes(ctx_, k_.add(wordRow(k_.add(row, i * perWord_), nextPage), chunk.start * 4),
+                        64);
         }
         // Channels behind the row are those of the next word row, or of the plane behind it: their
         // factors are 0.
@@ -165,12 +166,11 @@ private:
     Value scale = k_.broadcast(k_.load(scales_, k_.index(head)));
     Value constant = k_.broadcast(k_.load(constants_, k_.index(head)));
     Value logits = k_.fma(k_.intToF32(rows.vectors[0]), scale, constant);
-    k_.storeVector(spreadLanes(k_, logits, order), ctx_.tile,
-                   k_.add(at, head * attendTileStride));
+    k_.storeVector(spreadLanes(k_, logits, order), ctx_.tile, k_.add(at, head * attendTileStride));
   }
 
-  Value queries_; ///< f32 [G][Dp]
-  int64_t planes_; ///< codes of a byte
+  Value queries_;   ///< f32 [G][Dp]
+  int64_t planes_;  ///< codes of a byte
   Value scaled_;    ///< f32 [G][Dp]
   Value factors_;   ///< words [G][chunks][high, low][16]
   Value scales_;    ///< f32 [G]

@@ -32,8 +32,7 @@ void mlir::kvcache::cpu::widenAttendRows(StoreAccess &store, const AttendSpec &s
           Value mask = chunk.size == lanes ? Value() : k.tailMask(k.index(0), k.index(chunk.size));
           Value from = k.index(chunk.start);
           from = segment.firstValue ? k.add(segment.firstValue, from) : from;
-          k.storeVector(k.loadF32(typed, from, mask), scratch,
-                        k.add(to, chunk.start));
+          k.storeVector(k.loadF32(typed, from, mask), scratch, k.add(to, chunk.start));
         }
         if (spec.ropeView && column == spec.k) {
           rotateStoredRow(k, scratch, to, k.arg("rope"), row, spec.headDim);

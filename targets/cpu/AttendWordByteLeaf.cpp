@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Values as words of codes, multiplied in integers. Four word vectors at a time, a unit: their bytes
-// are interleaved, so that a word of the result holds one byte of each, which meets the four weights
-// (probability times scale) as fixed-point numbers of a byte product. The scale of the numbers is
-// that of the largest weight of a run of rows; sums are turned into f32 at the end of the run.
+// Values as words of codes, multiplied in integers. Four word vectors at a time, a unit: their
+// bytes are interleaved, so that a word of the result holds one byte of each, which meets the four
+// weights (probability times scale) as fixed-point numbers of a byte product. The scale of the
+// numbers is that of the largest weight of a run of rows; sums are turned into f32 at the end of
+// the run.
 //
 // Invariant: a row that was not asked for may be read, but its weight is 0.
 
@@ -18,8 +19,9 @@ using ::kvcache::abi::SegmentKind;
 
 namespace {
 
-constexpr int64_t wordsOfUnit = 4;      ///< word vectors whose bytes are interleaved
-constexpr int64_t mostWeights = 4 * lanes; ///< of a unit and head: what one shuffle of bytes reaches
+constexpr int64_t wordsOfUnit = 4; ///< word vectors whose bytes are interleaved
+constexpr int64_t mostWeights =
+    4 * lanes; ///< of a unit and head: what one shuffle of bytes reaches
 
 /// Sizes of a unit.
 struct UnitMap : WordMap {
@@ -28,8 +30,8 @@ struct UnitMap : WordMap {
         planes(8 / column.bits), weights(rowsOfUnit * groups),
         vectors((weights + lanes - 1) / lanes), tile(column.tile) {}
 
-  /// Interleaving keeps bytes within 128 bits: output o holds the bytes of words o, 4 + o, 8 + o, 12 + o.
-  /// The word that lane `lane` of output `output` has its byte from, of 16.
+  /// Interleaving keeps bytes within 128 bits: output o holds the bytes of words o, 4 + o, 8 + o,
+  /// 12 + o. The word that lane `lane` of output `output` has its byte from, of 16.
   static int64_t wordOf(int64_t lane, int64_t output) { return lane / 4 * 4 + output; }
   /// The weight (row-major [rowsOfUnit][groups]) that belongs to byte `i` of a lane of an output.
   int64_t weightOf(int64_t lane, int64_t output, int64_t part, int64_t i) const {
@@ -70,10 +72,15 @@ public:
     int64_t group = ctx_.spec.group();
     int64_t block = std::min<int64_t>(group, ctx_.spec.accumulators / 2);
     ctx_.store.forPages(segment_, lo, hi, [&](Value first, Value end, Value page) {
-      Run run{first, end, k_.mul(k_.floorDiv(first, unit_.rowsOfUnit), unit_.rowsOfUnit), page,
-              nextAttendPage(ctx_, segment_, first), tileStart};
+      Run run{first,
+              end,
+              k_.mul(k_.floorDiv(first, unit_.rowsOfUnit), unit_.rowsOfUnit),
+              page,
+              nextAttendPage(ctx_, segment_, first),
+              tileStart};
       prefetchTerms(first, run.next);
-      int64_t weighed = std::max<int64_t>(1, 20 / (unit_.vectors + 1)); // sums and a maximum of each head in registers
+      int64_t weighed = std::max<int64_t>(
+          1, 20 / (unit_.vectors + 1)); // sums and a maximum of each head in registers
       for (int64_t head = 0; head < group; head += weighed) {
         emitWeights(run, head, std::min(weighed, group - head));
       }
@@ -165,7 +172,8 @@ private:
                    k_.lt(number, k_.broadcast(k_.toI32(run.end))));
   }
 
-  /// weights_[unit][head] = p * scale; scales_[head] = the largest of them; adds p times the constant terms.
+  /// weights_[unit][head] = p * scale; scales_[head] = the largest of them; adds p times the
+  /// constant terms.
   void emitWeights(const Run &run, int64_t firstHead, int64_t heads) {
     int64_t vectors = unit_.vectors;
     // Of each head: sums of constants, the largest weight.
@@ -182,8 +190,8 @@ private:
             // What is read of other rows need not be a number.
             Value valid = asked(run, row, rows), zero = k_.splatF32(0);
             Value scale = loadUnitTerms(PlaneRole::Scales, row, run.page, i);
-            Value term = unpacker_.constantTerm(
-                scale, loadUnitTerms(PlaneRole::Zeros, row, run.page, i));
+            Value term =
+                unpacker_.constantTerm(scale, loadUnitTerms(PlaneRole::Zeros, row, run.page, i));
             scale = k_.select(valid, scale, zero);
             term = k_.select(valid, term, zero);
             for (int64_t head = 0; head < heads; ++head) {
@@ -231,7 +239,8 @@ private:
     }
   }
 
-  /// Vectors of numbers behind each other, as bytes, the low one of a number first; filled up to a power of two.
+  /// Vectors of numbers behind each other, as bytes, the low one of a number first; filled up to a
+  /// power of two.
   Value joinNumbers(SmallVector<Value> vectors) {
     while (vectors.size() > 1) {
       if (vectors.size() % 2 != 0) {
@@ -251,13 +260,14 @@ private:
     return k_.bitcast(vectors[0], VectorType::get({2 * n}, k_.builder().getI8Type()));
   }
 
-  /// factors_[unit][head][part][order][high, low] = weights as fixed-point numbers, in the places of the bytes they
-  /// are multiplied with. scales_[head] becomes what the products are to be multiplied by.
+  /// factors_[unit][head][part][order][high, low] = weights as fixed-point numbers, in the places
+  /// of the bytes they are multiplied with. scales_[head] becomes what the products are to be
+  /// multiplied by.
   void emitFactors(const Run &run, Turn turn, int64_t head) {
     Value largest = k_.load(scales_, k_.index(head));
     Value isZero = k_.eq(largest, k_.f32(0));
-    Value factor = k_.broadcast(
-        k_.div(k_.f32(fixedPointLimit), k_.select(isZero, k_.f32(1), largest)));
+    Value factor =
+        k_.broadcast(k_.div(k_.f32(fixedPointLimit), k_.select(isZero, k_.f32(1), largest)));
     k_.store(k_.mul(largest, k_.f32(1.0 / static_cast<double>(fixedPointLimit))), scales_,
              k_.index(head));
     k_.forLoop(run.start, run.end, k_.index(unit_.rowsOfUnit), [&](Value row) {
@@ -284,8 +294,8 @@ private:
     });
   }
 
-  /// Bytes of a and b in turn, within 128 bits: those of the lower or of the upper 64. `unit` bytes stay
-  /// together.
+  /// Bytes of a and b in turn, within 128 bits: those of the lower or of the upper 64. `unit` bytes
+  /// stay together.
   Value interleave(Value a, Value b, bool upper, int64_t unit) {
     auto bytes = VectorType::get({4 * lanes}, k_.builder().getI8Type());
     SmallVector<int64_t> which;
@@ -339,8 +349,8 @@ private:
     }
   }
 
-  /// This turn's share of the words of a unit, in the next page. Requests wait for each other, so they are
-  /// spread over the work of a run.
+  /// This turn's share of the words of a unit, in the next page. Requests wait for each other, so
+  /// they are spread over the work of a run.
   void prefetchUnit(Value row, Value next, Turn turn) {
     const ::kvcache::abi::PlaneLayout &plane = *segment_.layout->plane(PlaneRole::Codes);
     int64_t lines = wordsOfUnit * parts_;
@@ -356,7 +366,8 @@ private:
   UnitMap unit_;
   bool wide_;
   int64_t codes_, constants_; ///< words of ctx.sums
-  /// Orders of a unit's weights, [part][16 lanes][4 bytes], each once; which of them an output meets.
+  /// Orders of a unit's weights, [part][16 lanes][4 bytes], each once; which of them an output
+  /// meets.
   std::vector<SmallVector<int64_t>> orders_;
   int64_t orderOf_[4] = {};
   Value weights_; ///< f32 [64 / rowsOfUnit][G][vectors][16]
@@ -384,9 +395,8 @@ void mlir::kvcache::cpu::orderByteSums(KernelBuilder &k, const ColumnLayout &col
       for (int64_t lane = 0; lane < lanes; ++lane) {
         words.push_back(UnitMap::wordOf(lane, output));
       }
-      Value sum = k.add(
-          k.loadVector(memref, k.index(from + (part * map.perWord + code) * lanes)),
-          spreadLanes(k, constants, words));
+      Value sum = k.add(k.loadVector(memref, k.index(from + (part * map.perWord + code) * lanes)),
+                        spreadLanes(k, constants, words));
       sum = addRowLanes(k, map, sum);
       for (int64_t lane = 0; lane < std::min(map.words, lanes); ++lane) {
         Value place = k.index(to + (part * lanes + words[lane]) * map.perWord +

@@ -77,8 +77,8 @@ public:
   }
 
 private:
-  /// queries_[head][part][j][lane] = q / weight(j) of code j of the lane's word, or fixed-point numbers;
-  /// querySums_[head][part][lane] = sum of q.
+  /// queries_[head][part][j][lane] = q / weight(j) of code j of the lane's word, or fixed-point
+  /// numbers; querySums_[head][part][lane] = sum of q.
   void orderQueries() {
     SmallVector<int32_t> offsets;
     for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -110,9 +110,9 @@ private:
     });
   }
 
-  /// queries_[plane][high, low][lane], from word `to` on: fixed-point numbers of the queries that belong to the
-  /// codes of a plane. queryScales_, from word `words` on: their scale, over the lanes of a group, divided
-  /// by their number, so that the sum over the group is the scale.
+  /// queries_[plane][high, low][lane], from word `to` on: fixed-point numbers of the queries that
+  /// belong to the codes of a plane. queryScales_, from word `words` on: their scale, over the
+  /// lanes of a group, divided by their number, so that the sum over the group is the scale.
   void storeFixedPoint(ArrayRef<Value> queries, Value to, Value words) {
     Value largest;
     for (auto [j, query] : llvm::enumerate(queries)) {
@@ -168,8 +168,8 @@ private:
     for (int64_t part = 0; part < parts_; ++part) {
       SmallVector<Value> sums;
       for (int64_t i = 0; i < heads * vectors_; ++i) {
-        sums.push_back(k_.loadVector(
-            words, k_.index(((firstHead + i / vectors_) * parts_ + part) * lanes)));
+        sums.push_back(
+            k_.loadVector(words, k_.index(((firstHead + i / vectors_) * parts_ + part) * lanes)));
       }
       LaneSums groups(sums);
       for (int64_t i = 0; i < log2(lanesOfGroup()); ++i) {
@@ -196,11 +196,13 @@ private:
           Value scale = loadGroupLanes(PlaneRole::Scales, row, page, vectors, part, sums.labels[i]);
           Value term = unpacker_.constantTerm(
               scale, loadGroupLanes(PlaneRole::Zeros, row, page, vectors, part, sums.labels[i]));
-          Value constant = k_.mul(term, loadQueryGroups(querySums_, groupSums_, vectors, firstHead, heads, part, i));
+          Value constant = k_.mul(
+              term, loadQueryGroups(querySums_, groupSums_, vectors, firstHead, heads, part, i));
           Value sum = sums.vectors[i];
           if (integers_) {
             sum = k_.intToF32(sum);
-            scale = k_.mul(scale, loadQueryGroups(queryScales_, groupScales_, vectors, firstHead, heads, part, i));
+            scale = k_.mul(scale, loadQueryGroups(queryScales_, groupScales_, vectors, firstHead,
+                                                  heads, part, i));
           }
           Value logit = k_.fma(sum, scale, constant);
           sums.vectors[i] = logits ? k_.add(logits->vectors[i], logit) : logit;
@@ -214,16 +216,16 @@ private:
     });
   }
 
-  /// Vector i of `groupSums`; for a single vector of rows the same sums of `words` lie elsewhere and are
-  /// put together again.
-  Value loadQueryGroups(Value words, Value groupSums, int64_t vectors, int64_t firstHead, int64_t heads, int64_t part, size_t i) {
+  /// Vector i of `groupSums`; for a single vector of rows the same sums of `words` lie elsewhere
+  /// and are put together again.
+  Value loadQueryGroups(Value words, Value groupSums, int64_t vectors, int64_t firstHead,
+                        int64_t heads, int64_t part, size_t i) {
     if (vectors == vectors_) {
       return k_.loadVector(groupSums, groupSumsPlace(firstHead, part, i));
     }
     SmallVector<Value> sums;
     for (int64_t head = 0; head < heads; ++head) {
-      sums.push_back(
-          k_.loadVector(words, k_.index(((firstHead + head) * parts_ + part) * lanes)));
+      sums.push_back(k_.loadVector(words, k_.index(((firstHead + head) * parts_ + part) * lanes)));
     }
     LaneSums groups(sums);
     for (int64_t n = 0; n < log2(lanesOfGroup()); ++n) {
@@ -244,7 +246,8 @@ private:
       }
       if (integers_) {
         for (int64_t h = 0; h < heads; ++h) {
-          sumCodeBytes(words, part, firstHead + h, MutableArrayRef(sums).slice(h * vectors + vector, atOnce));
+          sumCodeBytes(words, part, firstHead + h,
+                       MutableArrayRef(sums).slice(h * vectors + vector, atOnce));
         }
         continue;
       }
@@ -267,7 +270,8 @@ private:
   }
 
   /// The same in integers, of one head: high bytes first, so that one shift serves all.
-  void sumCodeBytes(ArrayRef<Value> words, int64_t part, int64_t head, MutableArrayRef<Value> sums) {
+  void sumCodeBytes(ArrayRef<Value> words, int64_t part, int64_t head,
+                    MutableArrayRef<Value> sums) {
     bool wide = ctx_.spec.wideRegisters();
     for (Value &sum : sums) {
       sum = k_.splatI32(0);
@@ -275,7 +279,8 @@ private:
     for (int64_t low = 0; low < 2; ++low) {
       for (int64_t plane = 0; plane < planes_; ++plane) {
         Value query = k_.bitcast(
-            k_.loadVector(queries_, k_.index(((head * parts_ + part) * perWord_ + plane * 2 + low) * lanes)),
+            k_.loadVector(queries_,
+                          k_.index(((head * parts_ + part) * perWord_ + plane * 2 + low) * lanes)),
             k_.vec(k_.i32Type()));
         for (size_t i = 0; i < sums.size(); ++i) {
           Value codes = codeBytes(k_, words[i], segment_.column->bits, plane);

@@ -34,7 +34,8 @@ struct CpuCode {
   std::string llvmIr;
   std::string assembly;
   std::vector<std::string> undefined; ///< undefined symbols of the object, sorted
-  std::vector<std::string> features;  ///< of the processor that it needs, as /proc/cpuinfo names them
+  std::vector<std::string>
+      features; ///< of the processor that it needs, as /proc/cpuinfo names them
 };
 
 /// Adds what a program that only holds kernel modules needs: dialects and translations. Call before

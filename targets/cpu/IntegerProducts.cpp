@@ -8,8 +8,9 @@
 using namespace mlir;
 using namespace mlir::kvcache::cpu;
 
-/// Numbers whose low 16 bits are the two bytes. Added to 1.5 * 2^23, a number is rounded to an integer that lies in
-/// the low bits. The low byte is signed: where it is negative, the high byte holds one more.
+/// Numbers whose low 16 bits are the two bytes. Added to 1.5 * 2^23, a number is rounded to an
+/// integer that lies in the low bits. The low byte is signed: where it is negative, the high byte
+/// holds one more.
 static Value twoBytes(KernelBuilder &k, Value values, Value factors) {
   Value sum = k.fma(values, factors, k.splatF32(12582912.0));
   Value bits = k.bitcast(sum, k.vec(k.i32Type()));
@@ -60,9 +61,8 @@ static Value signedBytes(KernelBuilder &k, Value words, bool odd) {
 /// The same for 8 words, with AVX2.
 static Value addHalf(KernelBuilder &k, Value sums, Value codes, Value factors) {
   for (bool odd : {false, true}) {
-    Value products =
-        k.callIntrinsic("llvm.x86.avx2.pmadd.wd", k.vec(k.i32Type(), 8),
-                        {unsignedBytes(k, codes, odd), signedBytes(k, factors, odd)});
+    Value products = k.callIntrinsic("llvm.x86.avx2.pmadd.wd", k.vec(k.i32Type(), 8),
+                                     {unsignedBytes(k, codes, odd), signedBytes(k, factors, odd)});
     sums = k.add(sums, products);
   }
   return sums;

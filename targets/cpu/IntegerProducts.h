@@ -21,8 +21,8 @@ struct FixedPoint {
   Value high, low;
 };
 
-/// The numbers nearest to values * factors, ties to even, as vector<16xi16> of their two bytes: the low one
-/// first, both signed.
+/// The numbers nearest to values * factors, ties to even, as vector<16xi16> of their two bytes: the
+/// low one first, both signed.
 Value fixedPointBytes(KernelBuilder &k, Value values, Value factors);
 /// The same as words: a number's bytes in the low 8 bits of a lane of each.
 FixedPoint fixedPointWords(KernelBuilder &k, Value values, Value factors);

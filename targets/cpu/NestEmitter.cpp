@@ -168,8 +168,8 @@ static SmallVector<AxisAttr> leadingAxes(Operation *op) {
 
 /// Ops that write their results in loops of their own.
 static bool isSpecial(Operation *op) {
-  return isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
-             SelectFitOp, SelectAllocOp, SortOp, ScanOp, ConcatOp, BlocksOp, ScatterOp, EighOp>(op);
+  return isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp, SelectFitOp,
+             SelectAllocOp, SortOp, ScanOp, ConcatOp, BlocksOp, ScatterOp, EighOp>(op);
 }
 
 /// What an op keeps keys of in a scratch; null when nothing.
@@ -217,8 +217,8 @@ LogicalResult Emission::prepare() {
         return op->emitError("cpu: expected a buffer for every result of '")
                << op->getName() << "'";
       }
-      bool ragged =
-          isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp, SelectFitOp>(op);
+      bool ragged = isa<TopkOp, SelectWhereOp, SelectComplementOp, SelectUnionOp, SelectExpandOp,
+                        SelectFitOp>(op);
       if (ragged && (output->axes.empty() || output->axes.back().lengths.empty())) {
         return op->emitError("cpu: expected a buffer for the lengths of an index set");
       }

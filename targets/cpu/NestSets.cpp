@@ -82,8 +82,7 @@ void mlir::kvcache::cpu::emitExpand(NestBody &body, SelectExpandOp op, const Poi
 
 /// The score of item `i` as f32.
 static Value scoreAt(NestBody &body, SelectFitOp op, StringRef axis, const Point &lead, Value i) {
-  Value x =
-      body.evaluate(op.getScores(), lead.with(axis, {AxisIndex::Kind::Scalar, i, false}));
+  Value x = body.evaluate(op.getScores(), lead.with(axis, {AxisIndex::Kind::Scalar, i, false}));
   return x.getType().isF32() ? x : body.k.intToF32(x);
 }
 
@@ -91,15 +90,15 @@ static Value scoreAt(NestBody &body, SelectFitOp op, StringRef axis, const Point
 static SmallVector<Value> nextItem(NestBody &body, SelectFitOp op, StringRef axis,
                                    const Point &lead, Value items, Value score, Value place) {
   KernelBuilder &k = body.k;
-  return body.loop(
-      k.index(0), items, k.index(1), ValueRange{k.f32(0), k.i32(-1)},
-      [&](Value i, ValueRange best) {
-        Value x = scoreAt(body, op, axis, lead, i), at = k.toI32(i);
-        Value behind = k.ori(k.lt(x, score), k.andi(k.eq(x, score), k.gt(at, place)));
-        Value better = k.ori(k.lt(best[1], k.i32(0)), k.gt(x, best[0]));
-        Value taken = k.andi(behind, better);
-        return SmallVector<Value>{k.select(taken, x, best[0]), k.select(taken, at, best[1])};
-      });
+  return body.loop(k.index(0), items, k.index(1), ValueRange{k.f32(0), k.i32(-1)},
+                   [&](Value i, ValueRange best) {
+                     Value x = scoreAt(body, op, axis, lead, i), at = k.toI32(i);
+                     Value behind = k.ori(k.lt(x, score), k.andi(k.eq(x, score), k.gt(at, place)));
+                     Value better = k.ori(k.lt(best[1], k.i32(0)), k.gt(x, best[0]));
+                     Value taken = k.andi(behind, better);
+                     return SmallVector<Value>{k.select(taken, x, best[0]),
+                                               k.select(taken, at, best[1])};
+                   });
 }
 
 /// Visits the items in order, with no memory but the output: while they are visited it has 1 at
@@ -117,21 +116,20 @@ void mlir::kvcache::cpu::emitFit(NestBody &body, SelectFitOp op, const Point &le
   });
   Value total = k.max(k.toI64(body.evaluate(op.getTotal(), lead)), k.i64(0));
   Value first = k.f32(std::numeric_limits<float>::infinity());
-  body.loop(k.index(0), items, one, ValueRange{first, k.i32(-1), total},
-            [&](Value, ValueRange carried) {
-              SmallVector<Value> next =
-                  nextItem(body, op, axis, lead, items, carried[0], carried[1]);
-              Value i = k.toIndex(k.max(next[1], k.i32(0))); // none is next only behind a NaN
-              Value size = k.toI64(body.evaluate(
-                  op.getSizes(), lead.with(axis, {AxisIndex::Kind::Scalar, i, false})));
-              size = k.max(size, k.i64(0));
-              Value fits = k.le(size, carried[2]);
-              body.when(fits, [&] { k.store(k.i32(1), out, k.add(base, i)); });
-              Value left = k.select(fits, k.sub(carried[2], size), carried[2]);
-              return SmallVector<Value>{next[0], next[1], left};
-            });
-  Value taken = body.loop(
-      k.index(0), items, one, ValueRange{k.index(0)}, [&](Value i, ValueRange written) {
+  body.loop(
+      k.index(0), items, one, ValueRange{first, k.i32(-1), total}, [&](Value, ValueRange carried) {
+        SmallVector<Value> next = nextItem(body, op, axis, lead, items, carried[0], carried[1]);
+        Value i = k.toIndex(k.max(next[1], k.i32(0))); // none is next only behind a NaN
+        Value size = k.toI64(
+            body.evaluate(op.getSizes(), lead.with(axis, {AxisIndex::Kind::Scalar, i, false})));
+        size = k.max(size, k.i64(0));
+        Value fits = k.le(size, carried[2]);
+        body.when(fits, [&] { k.store(k.i32(1), out, k.add(base, i)); });
+        Value left = k.select(fits, k.sub(carried[2], size), carried[2]);
+        return SmallVector<Value>{next[0], next[1], left};
+      });
+  Value taken =
+      body.loop(k.index(0), items, one, ValueRange{k.index(0)}, [&](Value i, ValueRange written) {
         Value isTaken = k.ne(k.load(out, k.add(base, i)), k.i32(0));
         body.when(isTaken, [&] { k.store(k.toI32(i), out, k.add(base, written[0])); });
         return SmallVector<Value>{k.add(written[0], k.select(isTaken, one, k.index(0)))};

@@ -19,8 +19,8 @@ std::string mlir::kvcache::cpu::whyNotRead(const abi::ColumnLayout &column, int6
     return "expected at most " + std::to_string(maxUnrolledWidth) + " values per coded row, got " +
            std::to_string(column.width);
   }
-  if (ropeDim > 0 && (ropeDim % 2 != 0 || column.width % ropeDim != 0 ||
-                      !isFloatElement(column.exactElem))) {
+  if (ropeDim > 0 &&
+      (ropeDim % 2 != 0 || column.width % ropeDim != 0 || !isFloatElement(column.exactElem))) {
     return "expected rows of an even number of floats per head under rope, got " +
            std::to_string(column.width) + " in heads of " + std::to_string(ropeDim);
   }
@@ -117,23 +117,21 @@ EmittedKernel mlir::kvcache::cpu::emitRead(ModuleOp module, StringRef name,
     reader.factor = {k.arg("basis"), k.arg("mean"), task[0], layout.width, layout.rank};
     reader.scratch = stackF32(k, (layout.rank + lanes - 1) / lanes * lanes);
   }
-  store.forRowBlocks(k.index(0), store.rows(task[0]), task[1], blocks, readBlockRows,
-                     [&](Value lo, Value hi) {
-                       reader.readExact(lo, hi);
-                       if (layout.coded) {
-                         reader.readCoded(lo, hi);
-                       }
-                       if (ropeDim > 0) {
-                         k.forLoop(lo, hi, k.index(1), [&](Value row) {
-                           Value base = reader.outBase(row);
-                           k.forLoop(base, k.add(base, layout.width), k.index(ropeDim),
-                                     [&](Value at) {
-                                       rotateStoredRow(k, reader.out, at, k.arg("ropeTable"), row,
-                                                       ropeDim);
-                                     });
-                         });
-                       }
-                     });
+  store.forRowBlocks(
+      k.index(0), store.rows(task[0]), task[1], blocks, readBlockRows, [&](Value lo, Value hi) {
+        reader.readExact(lo, hi);
+        if (layout.coded) {
+          reader.readCoded(lo, hi);
+        }
+        if (ropeDim > 0) {
+          k.forLoop(lo, hi, k.index(1), [&](Value row) {
+            Value base = reader.outBase(row);
+            k.forLoop(base, k.add(base, layout.width), k.index(ropeDim), [&](Value at) {
+              rotateStoredRow(k, reader.out, at, k.arg("ropeTable"), row, ropeDim);
+            });
+          });
+        }
+      });
   k.finish();
   return {name.str(), args, {"capacity", "blocks"}, {"heads", "blocks"}, readBlockRows};
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What crosses between the programs that end a prompt (prompt_score, prompt_model, prompt_end), and
-// those that calibrate: the buffer that holds a named result becomes a carried tensor, which later programs bind by its name.
+// those that calibrate: the buffer that holds a named result becomes a carried tensor, which later
+// programs bind by its name.
 
 #include "targets/cpu/Scheduler.h"
 

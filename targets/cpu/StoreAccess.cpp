@@ -58,8 +58,9 @@ SegmentAccess StoreAccess::segment(int64_t column, abi::SegmentKind kind, Value 
   // Record r(g, h) = 2 + H + 3 * (g * H + h).
   Value headCount = heads();
   Value record = k_.add(k_.add(headCount, 2), k_.mul(k_.add(k_.mul(headCount, number), head), 3));
-  return {&layout, segment, viewWord(record), viewWord(k_.add(record, 1)),
-          viewWord(k_.add(record, 2)), Value(), Value()};
+  return {
+      &layout, segment, viewWord(record), viewWord(k_.add(record, 1)), viewWord(k_.add(record, 2)),
+      Value(), Value()};
 }
 
 /// Groups of the parts of a row: those of part p are those of part 0, moved by p / every * groups.
@@ -111,9 +112,8 @@ SegmentAccess StoreAccess::part(SegmentAccess segment, Value number, int64_t wid
 }
 
 Value StoreAccess::atPart(const SegmentAccess &segment, Value address, int64_t bits) {
-  return segment.firstValue
-             ? k_.add(address, k_.floorDiv(k_.mul(segment.firstValue, bits), 8))
-             : address;
+  return segment.firstValue ? k_.add(address, k_.floorDiv(k_.mul(segment.firstValue, bits), 8))
+                            : address;
 }
 
 Value StoreAccess::page(const SegmentAccess &segment, Value row) {

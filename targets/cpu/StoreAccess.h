@@ -22,9 +22,9 @@ namespace mlir::kvcache::cpu {
 struct SegmentAccess {
   const ::kvcache::abi::ColumnLayout *column = nullptr;
   const ::kvcache::abi::SegmentLayout *layout = nullptr;
-  Value first; ///< first row
-  Value end;   ///< one past the last row
-  Value pages; ///< view word that holds the address of page 0
+  Value first;      ///< first row
+  Value end;        ///< one past the last row
+  Value pages;      ///< view word that holds the address of page 0
   Value firstValue; ///< of a part of each row: its first value; null for whole rows
   Value firstGroup; ///< .. and its first group of affine codes
 };

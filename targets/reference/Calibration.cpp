@@ -93,8 +93,8 @@ Status ReferenceExecution::calibrateSequence(size_t source,
                                 "': its mean over sequences is taken, expected the same extents in "
                                 "each of them");
       } else {
-        std::transform(sum.values.begin(), sum.values.end(), one.values.begin(),
-                       sum.values.begin(), std::plus<>());
+        std::transform(sum.values.begin(), sum.values.end(), one.values.begin(), sum.values.begin(),
+                       std::plus<>());
       }
       sums.sequences += layer + 1 == geometry().layers ? 1 : 0;
     }

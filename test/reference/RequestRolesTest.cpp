@@ -51,7 +51,8 @@ class RequestRolesTest : public ReferenceTest {
 protected:
   RequestRolesTest() { geometry_ = {1, 1, 1, 2, ::kvcache::abi::ElementType::F32, 0, {1.0F}}; }
 
-  Status feed(rt::Execution &execution, rt::Sequence &sequence, std::vector<int32_t> ids, bool prompt) {
+  Status feed(rt::Execution &execution, rt::Sequence &sequence, std::vector<int32_t> ids,
+              bool prompt) {
     std::vector<float> x(ids.size() * 2, 0.0F), out(ids.size() * 2);
     std::vector<int32_t> positions;
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -63,7 +64,8 @@ protected:
     rows.positions = positions.data();
     rows.ids = ids.data();
     rows.out = out.data();
-    return prompt ? execution.prefill(0, {&sequence}, {rows}) : execution.decode(0, {&sequence}, {rows});
+    return prompt ? execution.prefill(0, {&sequence}, {rows})
+                  : execution.decode(0, {&sequence}, {rows});
   }
   static std::vector<int32_t> kept(const rt::Sequence &sequence) {
     auto found = sequence.contents(0, 0);
@@ -86,7 +88,8 @@ protected:
     return kept(*sequence_);
   }
 
-  const rt::RequestTables tables_ = {{"wanted", {7, 1}}, {"flags", {1, 0, 0, 1}}, {"parts", {3, 2}}};
+  const rt::RequestTables tables_ = {
+      {"wanted", {7, 1}}, {"flags", {1, 0, 0, 1}}, {"parts", {3, 2}}};
   std::unique_ptr<rt::Execution> method_;
   std::unique_ptr<rt::Sequence> sequence_;
 };
@@ -94,10 +97,10 @@ protected:
 using Sources = std::vector<int32_t>;
 
 TEST_F(RequestRolesTest, EveryFormOfATable) {
-  EXPECT_EQ(keptOfPrompt("id == 9"), (Sources{3}));                // ids of the second chunk
-  EXPECT_EQ(keptOfPrompt("id == w"), (Sources{1, 2}));             // the first entry, as a number
-  EXPECT_EQ(keptOfPrompt("flag == 1"), (Sources{0, 3}));           // rows of each chunk
-  EXPECT_EQ(keptOfPrompt("t == 1"), (Sources{0, 3}));              // all entries
+  EXPECT_EQ(keptOfPrompt("id == 9"), (Sources{3}));               // ids of the second chunk
+  EXPECT_EQ(keptOfPrompt("id == w"), (Sources{1, 2}));            // the first entry, as a number
+  EXPECT_EQ(keptOfPrompt("flag == 1"), (Sources{0, 3}));          // rows of each chunk
+  EXPECT_EQ(keptOfPrompt("t == 1"), (Sources{0, 3}));             // all entries
   EXPECT_EQ(keptOfPrompt("i >= first & i < last"), (Sources{2})); // as long as it is
   EXPECT_EQ(method_->neededRequests(), (std::vector<std::string>{"flags", "parts", "wanted"}));
 }
@@ -121,23 +124,26 @@ TEST_F(RequestRolesTest, TablesThatAreMissingOrTooShort) {
   tables.erase("parts");
   auto refused = method->createSequence({-1, 0, tables});
   ASSERT_FALSE(refused.isOk());
-  EXPECT_NE(refused.status().message().find("method 'm' needs the request table 'parts'"), std::string::npos)
+  EXPECT_NE(refused.status().message().find("method 'm' needs the request table 'parts'"),
+            std::string::npos)
       << refused.status().message();
 
   tables = tables_;
   tables["flags"] = {1, 0};
   auto sequence = start(*method, tables);
   EXPECT_TRUE(feed(*method, *sequence, {5, 7}, true).isOk());
-  EXPECT_NE(feed(*method, *sequence, {7}, true).message().find(
-                "request table 'flags': expected at least 3 entries, got 2"),
+  EXPECT_NE(feed(*method, *sequence, {7}, true)
+                .message()
+                .find("request table 'flags': expected at least 3 entries, got 2"),
             std::string::npos);
 
   tables = tables_;
   tables["wanted"] = {};
   sequence = start(*method, tables);
   EXPECT_TRUE(feed(*method, *sequence, {5}, true).isOk());
-  EXPECT_NE(method->promptEnd({sequence.get()}).message().find(
-                "request table 'wanted': expected at least 1 entries, got 0"),
+  EXPECT_NE(method->promptEnd({sequence.get()})
+                .message()
+                .find("request table 'wanted': expected at least 1 entries, got 0"),
             std::string::npos);
 }
 

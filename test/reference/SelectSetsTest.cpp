@@ -82,8 +82,8 @@ protected:
            keep;
   }
   Rows taken(std::vector<double> scores, std::vector<double> sizes, std::vector<double> totals) {
-    return rowsOf(tensorFrom(items(std::move(scores), std::move(sizes), std::move(totals)), body(),
-                             keep));
+    return rowsOf(
+        tensorFrom(items(std::move(scores), std::move(sizes), std::move(totals)), body(), keep));
   }
 };
 

@@ -284,9 +284,8 @@ void noteStatedArtefacts(rt::Execution &execution, const rt::SafetensorsFile *ta
     }
   }
   if (!names.empty()) {
-    std::string made = execution.calibrationSources().empty()
-                           ? ""
-                           : ", as `kvasir calibrate` makes it on a model";
+    std::string made =
+        execution.calibrationSources().empty() ? "" : ", as `kvasir calibrate` makes it on a model";
     printNote("note", "method '" + execution.methodName() + "': no file gives " + names +
                           " (--artefacts" + made +
                           "), so every element has the value that the method states");

@@ -27,9 +27,9 @@ struct AttendBenchOptions {
   double kept = 0.25;
   int64_t batch = 1; ///< sequences that a call attends to, one after another
   int64_t rounds = 25;
-  /// When a run has taken so many seconds, no further round begins once 5 are done, and disturbed calls are not
-  /// repeated; 0: no limit. What a round takes is mostly the probe's, which reads 4 times whatever the last-level cache of
-  /// the machine holds.
+  /// When a run has taken so many seconds, no further round begins once 5 are done, and disturbed
+  /// calls are not repeated; 0: no limit. What a round takes is mostly the probe's, which reads 4
+  /// times whatever the last-level cache of the machine holds.
   double limitSeconds = 0;
   bool cold = true; ///< before each call, more than 4 times the last-level cache is read
   uint64_t seed = 1;
@@ -81,7 +81,8 @@ public:
   create(MethodProvider &provider, const std::string &baseline, const AttendBenchOptions &options);
   ~AttendBench();
 
-  /// Prepares a method to be measured with these parameters, with integer products where kernels have them.
+  /// Prepares a method to be measured with these parameters, with integer products where kernels
+  /// have them.
   rt::Status add(const std::string &method, const std::map<std::string, std::string> &parameters,
                  bool integerProducts = false);
   /// Measures what was added, on the threads of the pool. May be repeated.

@@ -69,18 +69,20 @@ Json rowOf(const AttendMeasurement &m, const AttendRun &run, const std::string &
 }
 
 void printHeader() {
-  fmt::print("{:<20} {:<8} {:>7} {:>9} {:>9} {:>6} {:>13}  {:<13} {:>6}  {:<8} {:>5} {:>8}\n", "method",
-             "products", "rows", "need MiB", "time ms", "ratio", "interval", "verdict", "GB/s", "bound",
-             "share", "error");
+  fmt::print("{:<20} {:<8} {:>7} {:>9} {:>9} {:>6} {:>13}  {:<13} {:>6}  {:<8} {:>5} {:>8}\n",
+             "method", "products", "rows", "need MiB", "time ms", "ratio", "interval", "verdict",
+             "GB/s", "bound", "share", "error");
 }
 
 void printRow(const AttendMeasurement &m) {
-  fmt::print("{:<20} {:<8} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
-             "{:>8.1e}\n",
-             m.method, productsOf(m), m.rows, static_cast<double>(m.needBytes) / (1 << 20), m.seconds.median * 1e3,
-             m.ratio.median, fmt::format("[{:.2f}, {:.2f}]", m.ratio.low, m.ratio.high), m.verdict,
-             static_cast<double>(m.needBytes) / m.seconds.median / 1e9, m.bounds.tightest(),
-             m.bounds.tightestSeconds() / m.seconds.median, m.maxError);
+  fmt::print(
+      "{:<20} {:<8} {:>7} {:>9.1f} {:>9.2f} {:>6.2f} {:>13}  {:<13} {:>6.1f}  {:<8} {:>5.2f} "
+      "{:>8.1e}\n",
+      m.method, productsOf(m), m.rows, static_cast<double>(m.needBytes) / (1 << 20),
+      m.seconds.median * 1e3, m.ratio.median,
+      fmt::format("[{:.2f}, {:.2f}]", m.ratio.low, m.ratio.high), m.verdict,
+      static_cast<double>(m.needBytes) / m.seconds.median / 1e9, m.bounds.tightest(),
+      m.bounds.tightestSeconds() / m.seconds.median, m.maxError);
 }
 
 std::string csvField(const Json &value) {
@@ -119,7 +121,8 @@ public:
     return "Time decode attention of methods against a baseline and itself";
   }
   const char *example() const override {
-    return "kvasir bench attend --formats f16,int8,int4 --tokens 16384 --heads 8/8,32/8 --csv attend.csv";
+    return "kvasir bench attend --formats f16,int8,int4 --tokens 16384 --heads 8/8,32/8 --csv "
+           "attend.csv";
   }
 
   void declare(CLI::App &app) override {
@@ -128,9 +131,10 @@ public:
     app.add_option("--methods", methods_,
                    "Methods to time; default, without --formats: dense and every shipped method")
         ->delimiter(',');
-    app.add_option("--formats", formats_,
-                   "Storage formats to time, of K and V or K/V: f16, int4, int4g64, int2t32, int8/int4; "
-                   "each is the method store:FORMAT")
+    app.add_option(
+           "--formats", formats_,
+           "Storage formats to time, of K and V or K/V: f16, int4, int4g64, int2t32, int8/int4; "
+           "each is the method store:FORMAT")
         ->delimiter(',');
     app.add_option("--products", products_,
                    "What codes are multiplied as, one row for each: f32, or int16 (queries and "
@@ -174,7 +178,8 @@ private:
   MethodProvider &provider_;
   std::string what_, baseline_ = "dense", csv_;
   std::vector<std::string> methods_, formats_, heads_ = {"32/8"}, products_ = {"f32"};
-  std::vector<int64_t> tokens_ = {AttendBenchOptions().tokens}, headDims_ = {AttendBenchOptions().headDim},
+  std::vector<int64_t> tokens_ = {AttendBenchOptions().tokens},
+                       headDims_ = {AttendBenchOptions().headDim},
                        batches_ = {AttendBenchOptions().batch};
   std::vector<int> threads_ = {0};
   std::vector<AttendBenchOptions> geometries_; ///< what the lists come to

@@ -83,17 +83,20 @@ private:
 
   /// What the user gave is what the method asks for.
   Status checkData(const rt::Execution &execution) const {
-    std::string sources = rt::describeSources(execution), method = "method '" + arguments_.method + "' ";
+    std::string sources = rt::describeSources(execution),
+                method = "method '" + arguments_.method + "' ";
     bool data = !prompt_.empty() || !dump_.empty();
     if (!sources.empty() && data) {
-      return Status::badInput(method + "is calibrated on " + sources +
-                              ", which the model's own texts give; expected neither --prompt nor --kv");
+      return Status::badInput(
+          method + "is calibrated on " + sources +
+          ", which the model's own texts give; expected neither --prompt nor --kv");
     }
     if (sources.empty() && !data) {
       return Status::badInput("expected --prompt FILE or --kv FILE, got neither");
     }
     if (sources.empty() && (seed_ != 0 || !sequences_.empty())) {
-      return Status::badInput(method + "draws no sequences: expected neither --seed nor --sequences");
+      return Status::badInput(method +
+                              "draws no sequences: expected neither --seed nor --sequences");
     }
     return Status::ok();
   }
@@ -129,7 +132,8 @@ private:
 
   Status onSequences(rt::Execution &execution, rt::Decoder &decoder) const {
     if (!rt::isByteLevel(decoder.config())) {
-      return Status::badInput(model_ + ": expected a byte-level model: the sequences are made of bytes");
+      return Status::badInput(model_ +
+                              ": expected a byte-level model: the sequences are made of bytes");
     }
     StatusOr<rt::TaskMaterial> material = rt::TaskMaterial::load(model_);
     KVCACHE_RETURN_IF_ERROR(material.status());

@@ -28,8 +28,8 @@ static std::string oneLine(std::string text) {
   return text;
 }
 
-/// What is wrong with the words of `command`. A value of the wrong type is told with the type that its
-/// option takes, which the parser leaves out.
+/// What is wrong with the words of `command`. A value of the wrong type is told with the type that
+/// its option takes, which the parser leaves out.
 static std::string wordingOf(const CLI::ParseError &error, const CLI::App *command) {
   std::string text = error.what(), start = "Could not convert: ", between = " = ";
   size_t end = text.find(between);
@@ -39,13 +39,13 @@ static std::string wordingOf(const CLI::ParseError &error, const CLI::App *comma
   std::string name = text.substr(start.size(), end - start.size());
   const CLI::Option *option = command->get_option_no_throw(name);
   std::string type = option == nullptr ? "" : option->get_type_name();
-  std::string expected = type.rfind("FLOAT", 0) == 0 ? "a number"
+  std::string expected = type.rfind("FLOAT", 0) == 0  ? "a number"
                          : type.rfind("UINT", 0) == 0 ? "an integer from 0 on"
                          : type.rfind("INT", 0) == 0  ? "an integer"
                                                       : "";
-  return expected.empty() ? text
-                          : fmt::format("{} {}: expected {}", name, text.substr(end + between.size()),
-                                        expected);
+  return expected.empty()
+             ? text
+             : fmt::format("{} {}: expected {}", name, text.substr(end + between.size()), expected);
 }
 
 void printNote(const char *kind, const std::string &text) {

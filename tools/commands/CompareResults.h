@@ -18,8 +18,8 @@ constexpr double scoreTolerance = 1e-5;
 /// No output may be off by more.
 constexpr double largestTolerance = 2e-3;
 
-/// Relative L2 tolerance of outputs for a cache of this element type; fixed-point numbers of 16 bits are off
-/// by more than f32 is.
+/// Relative L2 tolerance of outputs for a cache of this element type; fixed-point numbers of 16
+/// bits are off by more than f32 is.
 double outputTolerance(abi::ElementType act, bool integerProducts);
 
 struct Comparison {
@@ -29,7 +29,8 @@ struct Comparison {
   rt::Status status;
 };
 
-/// Compares what `execution` made with what the reference made of the same input; outputs agree within `tolerance`.
+/// Compares what `execution` made with what the reference made of the same input; outputs agree
+/// within `tolerance`.
 Comparison compareResults(const ApplyResult &actual, const ApplyResult &reference,
                           const rt::Execution &execution, double tolerance);
 

@@ -29,7 +29,8 @@ StatusOr<std::unique_ptr<rt::Execution>> KvxProvider::load(const MethodRequest &
                             request.target);
   }
   if (request.integerProducts) {
-    return Status::badInput(path + ": its products were chosen when it was compiled (--products of `kvasir compile`)");
+    return Status::badInput(
+        path + ": its products were chosen when it was compiled (--products of `kvasir compile`)");
   }
   if (!request.parameters.empty()) {
     return Status::badInput(

@@ -23,8 +23,8 @@ rt::StatusOr<std::vector<int32_t>> readPrompt(const std::string &path,
                                               const rt::ModelConfig &config,
                                               const std::string &modelDirectory);
 
-/// The dense method of `provider` for the geometry and target of `execution`. Bad input, saying what to do
-/// instead, where the provider has none.
+/// The dense method of `provider` for the geometry and target of `execution`. Bad input, saying
+/// what to do instead, where the provider has none.
 rt::StatusOr<std::unique_ptr<rt::Execution>> denseLike(const rt::Execution &execution,
                                                        MethodProvider &provider);
 

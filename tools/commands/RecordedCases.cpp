@@ -216,8 +216,9 @@ StatusOr<std::vector<CheckedCase>> checkCases(const std::string &path, std::stri
     StatusOr<ApplyResult> result =
         applyMethod(**execution, **file, budgetOfCase(spec->budget, **execution), true);
     KVCACHE_RETURN_IF_ERROR(result.status());
-    checked.push_back({vector.seed_text(), compareResults(*result, *expected, **execution,
-                                      std::min(vector.tolerance(), largestTolerance))});
+    checked.push_back(
+        {vector.seed_text(), compareResults(*result, *expected, **execution,
+                                            std::min(vector.tolerance(), largestTolerance))});
   }
   kernels = (*execution)->kernels();
   return checked;

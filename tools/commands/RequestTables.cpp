@@ -28,7 +28,8 @@ StatusOr<rt::RequestTables> parseRequestTables(const std::vector<std::string> &t
       int32_t entry = 0;
       auto [stop, error] = std::from_chars(first, last, entry);
       if (error != std::errc() || stop != last) {
-        return Status::badInput("--request " + text + ": expected NAME=NUMBER,NUMBER,.. of 32 bits");
+        return Status::badInput("--request " + text +
+                                ": expected NAME=NUMBER,NUMBER,.. of 32 bits");
       }
       table.push_back(entry);
       begin = end;
@@ -59,15 +60,14 @@ Status checkRequestTables(const rt::RequestTables &tables, int64_t tokens,
                           const std::string &place) {
   for (const auto &[name, table] : tables) {
     std::string expected;
-    if (name == "question" &&
-        (table.size() != 1 || table.front() < 0 || table.front() > tokens)) {
+    if (name == "question" && (table.size() != 1 || table.front() < 0 || table.front() > tokens)) {
       expected = fmt::format("a number of tokens from 0 to {}", tokens);
     } else if ((name == "segments" || name == "shots") && !isPartition(table, tokens)) {
       expected = "ascending rows from 1 on that end with the prompt";
-    } else if (name == "keep" &&
-               (static_cast<int64_t>(table.size()) != tokens ||
-                std::any_of(table.begin(), table.end(),
-                            [](int32_t flag) { return flag != 0 && flag != 1; }))) {
+    } else if (name == "keep" && (static_cast<int64_t>(table.size()) != tokens ||
+                                  std::any_of(table.begin(), table.end(), [](int32_t flag) {
+                                    return flag != 0 && flag != 1;
+                                  }))) {
       expected = "a 0 or 1 for each token";
     }
     if (!expected.empty()) {

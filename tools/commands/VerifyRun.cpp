@@ -176,9 +176,9 @@ Status verifyPrompt(rt::Decoder &decoder, Side &target, Side &reference, const R
   StatusOr<ApplyResult> actual = target.read(), expected = reference.read();
   KVCACHE_RETURN_IF_ERROR(actual.status());
   KVCACHE_RETURN_IF_ERROR(expected.status());
-  Comparison comparison = compareResults(
-      *actual, *expected, target.execution,
-      outputTolerance(target.execution.geometry().act, /*integerProducts=*/false));
+  Comparison comparison =
+      compareResults(*actual, *expected, target.execution,
+                     outputTolerance(target.execution.geometry().act, /*integerProducts=*/false));
   KVCACHE_RETURN_IF_ERROR(comparison.status);
   const double tolerance = 2e-3;
   KVCACHE_RETURN_IF_ERROR(compareLogits("the prompt", row.promptLogits, promptLogits, tolerance));

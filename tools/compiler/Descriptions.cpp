@@ -70,7 +70,7 @@ DescribedPhase describePhase(PhaseOp phase) {
   }
   described.kinds = llvm::join(kinds, ", ") + (phase.getModelScope() ? " (whole model)" : "");
   described.inputs = llvm::join(inputs, ", ");
-  described.triggers = phase.getTriggersAttr()     ? triggerText(phase)
+  described.triggers = phase.getTriggersAttr()      ? triggerText(phase)
                        : phase.hasKind("calibrate") ? "once, before any prompt"
                                                     : "";
   return described;

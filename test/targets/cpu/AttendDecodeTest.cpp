@@ -61,10 +61,11 @@ struct DecodeKernels {
 void expectMatches(DecodeKernels &kernels, AttendCase &problem) {
   problem.computeReference();
   DecodeResult result = kernels.run(problem);
-  // A fixed-point number is off by up to 2^-16 of the largest of its group. These logits are large, so what
-  // that changes in them changes probabilities by more.
+  // A fixed-point number is off by up to 2^-16 of the largest of its group. These logits are large,
+  // so what that changes in them changes probabilities by more.
   double tolerance = problem.shape().integers ? 2e-4 : 1e-5;
-  EXPECT_LT(mlir::kvcache::cpu::test::distance(result.out, problem.out), problem.shape().integers ? 4e-4 : tolerance);
+  EXPECT_LT(mlir::kvcache::cpu::test::distance(result.out, problem.out),
+            problem.shape().integers ? 4e-4 : tolerance);
   EXPECT_LT(mlir::kvcache::cpu::test::distance(result.lse, problem.lse), tolerance);
   EXPECT_LT(mlir::kvcache::cpu::test::distance(result.logits, problem.logits), tolerance);
 }
@@ -220,32 +221,39 @@ TEST(AttendDecode, FormatsOverShapes) {
   }
 }
 
-// Rows of less, of just and of more than a vector of words; groups of one word to a row; other segments beside.
+// Rows of less, of just and of more than a vector of words; groups of one word to a row; other
+// segments beside.
 TEST(AttendDecode, IntegerProducts) {
   const std::pair<const char *, int64_t> formats[] = {
       {"affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 64},
       {"affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 128},
       {"affine<2, tile(channel:16), min_f16, scale_f16, lsb(channel)>", 256},
-      {"sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), block(1)>, 5>", 64},
+      {"sinks<recent<affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>, keep(7), "
+       "block(1)>, 5>",
+       64},
       {"affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 128},
       {"affine<4, tile(channel:8), none, scale_f32, lsb(channel)>", 128},
       {"affine<4, tile(channel:128), zp_u8, scale_f16, lsb(channel)>", 128},
       {"affine<4, tile(channel:64), min_f16, scale_bf16, lsb(channel)>", 256},
       {"affine<8, tile(channel:32), zp_u8, scale_f16, lsb(channel)>", 64},
-      {"recent<affine<8, tile(channel:16), min_f16, scale_f16, lsb(channel)>, keep(3), block(2)>", 128},
+      {"recent<affine<8, tile(channel:16), min_f16, scale_f16, lsb(channel)>, keep(3), block(2)>",
+       128},
       {"rotated<affine<4, tile(channel:64), zp_f16, scale_f16, lsb(channel)>, hadamard>", 64},
-      {"sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), block(32)>, 32>", 64},
+      {"sinks<recent<affine<2, tile(token:32), min_f16, scale_f16, lsb(token)>, keep(32), "
+       "block(32)>, 32>",
+       64},
       {"recent<affine<4, tile(token:24), zp_u8, scale_f16, lsb(token)>, keep(5), block(48)>", 40},
       {"recent<affine<8, tile(token:4), min_f16, scale_f16, lsb(token)>, keep(0), block(4)>", 128},
   };
-  // A format meets one group size with the wide instruction set and, every third, with the narrow one; the slow
-  // run takes all.
+  // A format meets one group size with the wide instruction set and, every third, with the narrow
+  // one; the slow run takes all.
   const int64_t groups[] = {1, 4, 12};
   for (size_t f = 0; f < std::size(formats); ++f) {
     auto [format, dim] = formats[f];
     for (size_t g = 0; g < std::size(groups); ++g) {
       for (Isa isa : {Isa::V4, Isa::V3}) {
-        if (!(f % 3 == (isa == Isa::V4 ? g : g + 1) && (isa == Isa::V4 || f % 2 == 0)) && !wantsSlowTests()) {
+        if (!(f % 3 == (isa == Isa::V4 ? g : g + 1) && (isa == Isa::V4 || f % 2 == 0)) &&
+            !wantsSlowTests()) {
           continue;
         }
         int64_t group = groups[g];
@@ -290,7 +298,8 @@ TEST(AttendDecode, RopeView) {
   }
 }
 
-// Groups within a head, of all heads of a row, of some heads; blocks of rows; tiles over tokens; heads that end within a vector.
+// Groups within a head, of all heads of a row, of some heads; blocks of rows; tiles over tokens;
+// heads that end within a vector.
 TEST(AttendDecode, RowsThatHeadsShare) {
   const char *formats[] = {
       "f16",
@@ -345,11 +354,13 @@ TEST(AttendDecode, RefusesRowsThatDoNotComeApart) {
     return whyNotAttend(AttendCase(shape).spec());
   };
   EXPECT_EQ(why("affine<2, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 10),
-            "keys: expected parts of whole bytes of codes, got 40 values in parts of 10 with 2 bits each");
-  EXPECT_EQ(why("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 40),
-            "keys: expected the groups of every part to be like those of the first, got 160 values in "
-            "parts of 40 with groups of 32");
-  EXPECT_EQ(why("rotated<affine<4, tile(channel:64), min_f16, scale_f16, lsb(channel)>, hadamard>",
-                64),
-            "keys: expected rows that no rotation mixes across heads: each head reads its part of a row");
+            "keys: expected parts of whole bytes of codes, got 40 values in parts of 10 with 2 "
+            "bits each");
+  EXPECT_EQ(
+      why("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 40),
+      "keys: expected the groups of every part to be like those of the first, got 160 values in "
+      "parts of 40 with groups of 32");
+  EXPECT_EQ(
+      why("rotated<affine<4, tile(channel:64), min_f16, scale_f16, lsb(channel)>, hadamard>", 64),
+      "keys: expected rows that no rotation mixes across heads: each head reads its part of a row");
 }

@@ -235,9 +235,8 @@ TEST(NestMemory, LengthsAlongAnAxisThatAValueLacks) {
   ASSERT_TRUE(nest.compile());
   std::vector<float> x{1, 2, 4, 8, 16, 32, 64, 128}, out(2);
   std::vector<int32_t> lengths{3, 3, 3, 2, 2, 2};
-  nest.run({{"in0", x.data()}, {"lengths", lengths.data()}, {"out0", out.data()}}, {{"P", 4}}, [&] {
-    EXPECT_EQ(out, (std::vector<float>{7, 48}));
-  });
+  nest.run({{"in0", x.data()}, {"lengths", lengths.data()}, {"out0", out.data()}}, {{"P", 4}},
+           [&] { EXPECT_EQ(out, (std::vector<float>{7, 48})); });
 }
 
 static NestColumn columnOf(const char *name, const char *term, int64_t width) {

@@ -208,10 +208,10 @@ TEST(NestSets, FitRefusesWhatIsNoScore) {
                 "%0 = kvcache.select.fit %a0 sizes %a1 total %a2 : (" + segments +
                     ", index, index) -> " + chosen + "\nkvcache.kernel.yield %0 : " + chosen,
                 {{"segment", wordAxis("S")}}, {}, {{"segment.keep", [] {
-                   NestAxis axis = wordAxis("S");
-                   axis.lengths = "length";
-                   return axis;
-                 }()}});
+                                                      NestAxis axis = wordAxis("S");
+                                                      axis.lengths = "length";
+                                                      return axis;
+                                                    }()}});
   ASSERT_TRUE(nest.compile());
   std::vector<float> x{1, 3, 2};
   std::vector<int32_t> out(3, -9), length(1, -1);

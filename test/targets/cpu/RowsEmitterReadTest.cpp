@@ -50,8 +50,7 @@ const std::vector<Case> cases = {
      64, F32, 0},
     {"rotated<affine<4, tile(channel:128), zp_i16, scale_f16, lsb(channel)>, hadamard>", 128, F16,
      0},
-    {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16,
-     0},
+    {"rotated<affine<3, tile(channel:8), min_f16, scale_f16, lsb(channel)>, hadamard>", 8, F16, 0},
     {"sinks<factor<16, act>, 4>", 32, F16, 0},
     {"factor<10, f32>", 80, BF16, 0},
     {"factor<70, bf16>", 128, F32, 128},
@@ -66,7 +65,8 @@ public:
   /// True when the kernel has to give the very bits of `row`.
   bool isExact(int64_t head, int64_t row) {
     bool coded = store_.kindOf(0, head, row) == SegmentKind::Coded;
-    return test_.ropeDim == 0 && (!coded || (!store_.column(0).rotated && store_.column(0).rank == 0));
+    return test_.ropeDim == 0 &&
+           (!coded || (!store_.column(0).rotated && store_.column(0).rank == 0));
   }
   std::vector<double> row(int64_t head, int64_t row) {
     std::vector<double> values = stored(head, row);
@@ -196,8 +196,7 @@ TEST(RowsEmitterRead, refusesWhatItCannotRead) {
             "expected rows of an even number of floats per head under rope, got 63 in heads of 63");
   EXPECT_EQ(whyNotRead(columnOf("f16", 63), 2),
             "expected rows of an even number of floats per head under rope, got 63 in heads of 2");
-  EXPECT_EQ(
-      whyNotRead(columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192),
-                 0),
-      "expected at most 4096 values per coded row, got 8192");
+  EXPECT_EQ(whyNotRead(
+                columnOf("affine<4, tile(channel:32), min_f16, scale_f16, lsb(channel)>", 8192), 0),
+            "expected at most 4096 values per coded row, got 8192");
 }
